@@ -1,0 +1,88 @@
+/* engine.h - what the exports of one server share: its identity and heartbeat, the store, the cache of pieces and
+ * pages, the index for deduplication, the memory budgets.
+ *
+ * A *server* (DESIGN: words) is one engine between engine_join and engine_leave: any process that writes objects.
+ * One loop thread owns an engine and all its volumes; nothing here is thread-safe.
+ *
+ * Order of life: engine_create, engine_join, volumes opened and closed, engine_leave, engine_destroy. A process that
+ * only reads manifests (ls, info) needs no join.
+ */
+#ifndef VOLUME_ENGINE_H
+#define VOLUME_ENGINE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "loop/loop.h"
+#include "objstore/objstore.h"
+
+/* Who a process is, to everybody who reads its heartbeat. */
+struct process_id {
+    char host[65];      /* for people */
+    char boot_id[37];   /* of the kernel it runs on */
+    uint64_t pid_ns;    /* the inode of its pid namespace */
+    int64_t pid;
+    uint64_t start_time; /* as the kernel counts, /proc/PID/stat field 22 */
+};
+
+struct host {
+    struct process_id self;
+    /* True only when the process ran on this very machine and pid namespace and is certainly gone. */
+    bool (*is_gone)(const struct host *, const struct process_id *);
+};
+
+/* Fills in who this process is (reads /proc), and an is_gone that looks there. */
+void host_init(struct host *);
+
+struct engine_config {
+    const struct host *host;
+    const char *addresses;        /* where its clients connect, for people; copied */
+    size_t cache_bytes;           /* pieces and pages */
+    size_t write_buffer_bytes;    /* dirty and frozen data, payloads being received */
+    size_t inline_bytes;          /* logged data not yet folded into the map */
+    size_t dedup_bytes;           /* the index of stored blocks */
+    uint64_t flush_interval_ns;   /* dirty data is written back at least this often */
+    uint64_t checkpoint_interval_ns;
+    uint64_t lease_ttl_ns;
+    uint64_t patience_ns;         /* how long joining and opening wait for the store; 0: for ever */
+};
+
+/* 256 MiB cache, 64 MiB write buffer, 64 MiB inline, 8 MiB index, 5 s flush, 60 s checkpoint, 30 s lease. */
+void engine_config_defaults(struct engine_config *);
+
+struct engine;
+
+/* Neither loop nor store nor host may go before the engine. */
+struct engine *engine_create(struct loop *, struct objstore *, const struct engine_config *);
+/* Not joined, or left; no volume open. Harmless on NULL. */
+void engine_destroy(struct engine *);
+
+struct engine_step {
+    void (*done)(struct engine_step *);
+    enum err err;
+    struct complaint complaint;
+    void *impl;
+};
+
+/* Checks the bucket's format (creates it in an empty bucket), probes the store's conditional writes, writes this
+ * server's heartbeat. After OK volumes may be opened for writing. */
+void engine_join(struct engine *, struct engine_step *);
+/* Checks the format only; creates nothing. An empty bucket is OK. For ls and info. */
+void engine_look(struct engine *, struct engine_step *);
+/* Removes the heartbeat. All volumes are closed. */
+void engine_leave(struct engine *, struct engine_step *);
+
+/* 32 hex digits, known from engine_create on; a new one when the server was declared dead. */
+const char *engine_server_id(const struct engine *);
+
+struct engine_stats {
+    size_t cache_used, write_buffer_used, inline_used, dedup_entries;
+    uint64_t cache_hits, cache_misses, cache_evictions;
+    uint64_t dedup_hits, blocks_stored, block_bytes_stored;
+    bool lease_held;
+};
+void engine_stats(const struct engine *, struct engine_stats *);
+
+#endif
