@@ -1,0 +1,60 @@
+"""The unit tests: each program that Meson knows, counted by the test cases in its TAP output."""
+
+import json
+import os
+import re
+import subprocess
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+from .process import describe, run_limited
+from .results import FAILED, PASSED, SKIPPED
+
+SANITIZERS = {
+    "ASAN_OPTIONS": "detect_leaks=1:detect_stack_use_after_return=1:strict_string_checks=1",
+    "UBSAN_OPTIONS": "halt_on_error=1:print_stacktrace=1",
+}
+CASE = re.compile(r"^(not ok|ok) \d+ -? ?(.*?)(\s+# SKIP\b.*)?$")
+
+
+def programs(build):
+    """What `meson test` would run, as Meson tells it."""
+    command = ["meson", "introspect", "--tests", build]
+    return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
+
+
+def run(results, build, label, only=None):
+    chosen = [p for p in programs(build) if not only or p["name"] in only]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        list(pool.map(lambda program: run_program(results, program, label), chosen))
+
+
+def run_program(results, program, label):
+    name = f"{label}/{program['name']}"
+    limit_s = max(60, program.get("timeout") or 30) * 2
+    began = time.monotonic()
+    status, text = run_limited(program["cmd"], limit_s, {**SANITIZERS, **program.get("env", {})})
+    took = time.monotonic() - began
+    cases = [m for m in map(CASE.match, text.splitlines()) if m]
+    passed = failed = 0
+    for case in cases:
+        verdict, case_name, skip = case.groups()
+        full = f"{name}: {case_name}"
+        if skip:
+            results.add(full, SKIPPED, detail=skip.split("SKIP", 1)[1].strip() or "no reason given")
+        elif verdict == "ok":
+            passed += 1
+            results.add(full, PASSED, quiet=True)
+        else:
+            failed += 1
+            results.add(full, FAILED, detail=text)
+    if status != 0 and not failed:
+        failed += 1
+        results.add(name, FAILED, took, f"{describe(status, limit_s)}\n{text}")
+    elif not cases:
+        if program.get("protocol") == "tap":
+            results.add(name, FAILED, took, f"reported no test case\n{text}")
+        else:
+            passed += 1
+            results.add(name, PASSED, quiet=True)
+    results.say(f"{'FAILED' if failed else 'passed':7} {name}: {passed} cases ({took:.1f} s)")
