@@ -27,7 +27,11 @@ unsigned page_root_level(uint32_t block_size, uint64_t size);
 MUST_CHECK enum err page_check(const void *bytes, size_t n, const struct sha256 *hash, unsigned level,
                                uint32_t block_size);
 struct map_sums page_sums(const void *page);
-/* True when the page lies over another, unreadable one: *base is set, and what the page does not say is as there. */
+/* As the head says; for a page whose level is not known from where its reference was found (a base): read this first,
+ * then page_check with it. n is at least the head's size, or the answer is above MAP_LEVEL_MAX. */
+unsigned page_level(const void *page, size_t n);
+/* True when the page lies over another, unreadable one: *base is set, and what the page does not say is as there. The
+ * base is a page of the same or of a higher level which covers this page's region. */
 bool page_base(const void *page, struct page_ref *base);
 
 enum extent_kind { EXTENT_HOLE, EXTENT_ZEROS, EXTENT_PIECE, EXTENT_BASE };

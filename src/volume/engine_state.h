@@ -1,0 +1,58 @@
+/* engine_state.h - the inside of struct engine, for the files of this folder only. */
+#ifndef VOLUME_ENGINE_STATE_H
+#define VOLUME_ENGINE_STATE_H
+
+#include "base/budget.h"
+#include "base/list.h"
+#include "volume/cache.h"
+#include "volume/dedup.h"
+#include "volume/engine.h"
+#include "volume/lease.h"
+#include "volume/stored.h"
+
+#define UPLOADS_MAX     16u                 /* block objects on their way at once, all exports together */
+#define FETCH_BYTES_MAX (16 * MIB)          /* pieces, pages and records on their way in at once */
+#define RETRY_NS        (1 * NS_PER_S)      /* after NOSPACE */
+
+struct engine {
+    struct loop *loop;
+    struct objstore *store;
+    struct engine_config config;
+    char addresses[200];
+    char server_id[ID_HEX];
+    uint32_t turn;               /* of the collector; part of the names of what is stored */
+
+    struct cache *cache;
+    struct dedup *dedup;
+    struct lease lease;
+
+    struct list volumes;         /* struct volume */
+    uint64_t generations;        /* counts changes: every piece of dirty data has its own number */
+
+    struct budget write_budget;  /* dirty and frozen data, payloads on their way in */
+    struct budget inline_budget; /* logged extents and their data */
+    struct task pressure;        /* serves write_budget's waiters, starts write-back and checkpoints */
+    bool store_full;             /* the store has answered NOSPACE since it last stored something */
+
+    struct list uploads_waiting; /* struct upload */
+    unsigned uploads_running;
+
+    struct budget fetch_budget;
+    struct task fetch_task;
+    struct list fetches;         /* struct fetch_flight: on their way, for whoever wants the same */
+
+    struct volume *checkpointing; /* holds the reserve: one checkpoint at a time */
+    struct list checkpoints_waiting;
+
+    struct list held_answers;    /* struct volume_req, while the lease is unconfirmed */
+
+    uint64_t blocks_stored, block_bytes_stored, dedup_hits;
+};
+
+/* Answers leave only while the lease is confirmed. */
+static inline bool engine_may_answer(struct engine *e)
+{
+    return lease_holds(&e->lease, loop_fresh_ns(e->loop));
+}
+
+#endif

@@ -1,0 +1,36 @@
+/* liveness.h - is the server that a manifest names as owner still there? (DESIGN §4)
+ *
+ * Dead: its heartbeat is missing; or its process is gone from this very machine; or its heartbeat is older than its
+ * own lease time by the store's clock (the answer's Date less Last-Modified) *and* then stays unchanged for one beat
+ * (a third of the lease time) while our own requests succeed: after an outage nobody is dead at once.
+ */
+#ifndef VOLUME_LIVENESS_H
+#define VOLUME_LIVENESS_H
+
+#include "objstore/objstore.h"
+#include "volume/engine.h"
+#include "volume/manifest.h"
+
+struct liveness {
+    struct engine *engine;
+    char server_id[ID_HEX];
+    bool no_wait;   /* answer at once: an overdue heartbeat counts as alive (ls, info) */
+    void (*done)(struct liveness *);
+
+    enum err err;   /* OK; or what the store said (patience: config.patience_ns), CANCELED */
+    bool dead;
+    struct heartbeat beat; /* when there was one */
+    char who[200];  /* for people: "host, pid 17, 127.0.0.1:10809, last heard of 4 s ago" */
+
+    struct objstore_req req; /* private from here */
+    struct key key;
+    char etag[OBJSTORE_ETAG_MAX];
+    struct timer timer;
+    int state;
+    bool canceled;
+};
+
+void liveness_start(struct liveness *);
+void liveness_cancel(struct liveness *); /* done follows */
+
+#endif

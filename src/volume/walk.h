@@ -1,0 +1,49 @@
+/* walk.h - where a range of the export is stored, by the map: from the root down, page by page. */
+#ifndef VOLUME_WALK_H
+#define VOLUME_WALK_H
+
+#include "volume/fetch.h"
+#include "volume/page.h"
+#include "volume/stored.h"
+
+enum place_kind { PLACE_HOLE, PLACE_ZEROS, PLACE_PIECE, PLACE_UNREADABLE };
+
+/* One stretch of the range; stretches come in order, adjacent, and cover the range. */
+struct place {
+    uint64_t start, bytes;
+    enum place_kind kind;   /* UNREADABLE: under a page that is missing or damaged */
+    struct piece_ref piece; /* PIECE, from `skip` on */
+    uint32_t skip;
+};
+
+struct walk {
+    struct engine *engine;
+    uint32_t block_size;
+    const struct map_root *root; /* the caller keeps it, and the pages' objects, until done */
+    uint64_t start, end;         /* past the root's region is a hole */
+    /* False: enough, done follows. */
+    bool (*found)(struct walk *, const struct place *);
+    void (*done)(struct walk *); /* err: OK (also when places were UNREADABLE), CANCELED */
+    enum err err;
+
+    uint64_t at; /* private from here */
+    struct fetch fetch;
+    struct task task;
+    bool waiting, canceled;
+    /* the page being waited for */
+    struct page_ref wanted;
+    unsigned wanted_level;
+    bool wanted_base;
+    struct page_ref missing[8]; /* found unreadable during this walk */
+    unsigned missing_count;
+};
+
+/* found and done are called from the loop, never from inside. */
+void walk_start(struct walk *);
+void walk_cancel(struct walk *); /* done follows */
+
+/* The same, from cached pages only: true when the whole range was found (or `found` said enough); false at the first
+ * page that is not in the cache: what was found until then is void. done is not called. */
+bool walk_now(struct walk *);
+
+#endif
