@@ -7,11 +7,11 @@
 #include "volume/cache.h"
 #include "volume/dedup.h"
 #include "volume/engine.h"
+#include "volume/fetch.h"
 #include "volume/lease.h"
 #include "volume/stored.h"
 
 #define UPLOADS_MAX     16u                 /* block objects on their way at once, all exports together */
-#define FETCH_BYTES_MAX (16 * MIB)          /* pieces, pages and records on their way in at once */
 #define RETRY_NS        (1 * NS_PER_S)      /* after NOSPACE */
 
 struct engine {
@@ -37,9 +37,7 @@ struct engine {
     struct list uploads_waiting; /* struct upload */
     unsigned uploads_running;
 
-    struct budget fetch_budget;
-    struct task fetch_task;
-    struct list fetches;         /* struct fetch_flight: on their way, for whoever wants the same */
+    struct fetches fetches;      /* set up by fetches_init */
 
     struct volume *checkpointing; /* holds the reserve: one checkpoint at a time */
     struct list checkpoints_waiting;
