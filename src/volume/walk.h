@@ -16,12 +16,25 @@ struct place {
     uint32_t skip;
 };
 
+/* A page on the way down, and what is asked of it. */
+struct walk_spot {
+    struct page_ref page;
+    unsigned level; /* or PAGE_LEVEL_ANY for a base, which must not be below `floor` */
+    unsigned floor;
+    unsigned bases; /* followed until here */
+    uint64_t end;   /* of the range that it is asked about */
+};
+
+#define WALK_BASES_MAX   16u
+#define WALK_MISSING_MAX 8u
+
 struct walk {
     struct engine *engine;
     uint32_t block_size;
+    enum objstore_priority priority;
     const struct map_root *root; /* the caller keeps it, and the pages' objects, until done */
     uint64_t start, end;         /* past the root's region is a hole */
-    /* False: enough, done follows. */
+    /* False: enough, done follows. May call walk_cancel. */
     bool (*found)(struct walk *, const struct place *);
     void (*done)(struct walk *); /* err: OK (also when places were UNREADABLE), CANCELED */
     enum err err;
@@ -29,21 +42,20 @@ struct walk {
     uint64_t at; /* private from here */
     struct fetch fetch;
     struct task task;
-    bool waiting, canceled;
-    /* the page being waited for */
-    struct page_ref wanted;
-    unsigned wanted_level;
-    bool wanted_base;
-    struct page_ref missing[8]; /* found unreadable during this walk */
+    struct walk_spot spot;
+    struct buf *page;                          /* of the spot, when it had to be fetched */
+    struct page_ref missing[WALK_MISSING_MAX]; /* the last ones found unreadable during this walk */
     unsigned missing_count;
+    bool descending, enough, waiting, canceled;
 };
 
 /* found and done are called from the loop, never from inside. */
 void walk_start(struct walk *);
 void walk_cancel(struct walk *); /* done follows */
 
-/* The same, from cached pages only: true when the whole range was found (or `found` said enough); false at the first
- * page that is not in the cache: what was found until then is void. done is not called. */
+/* The same, from cached pages only: true when the whole range was found (or `found` said enough); false at
+ * the first page that is not in the cache: what was found until then is void. done is not called; found calls
+ * no walk_cancel. */
 bool walk_now(struct walk *);
 
 #endif
