@@ -1,0 +1,93 @@
+"""The clients people have: libnbd's and QEMU's programs, fio, and libnbd itself from Python."""
+
+import json
+import os
+import random
+import re
+import subprocess
+import tempfile
+
+import nbd
+
+from stores import Skip
+
+
+def run(*command, timeout=300, status=0, env=None):
+    """Its stdout, when it ends with that status."""
+    command = [str(word) for word in command]
+    try:
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                              timeout=timeout, env={**os.environ, **(env or {})})
+    except FileNotFoundError:
+        raise Skip(f"{command[0]} is not installed") from None
+    print(f"$ {' '.join(command)} -> {done.returncode}\n{done.stdout[-2000:]}{done.stderr[-4000:]}")
+    assert done.returncode == status, f"{' '.join(command)}: status {done.returncode}: {done.stderr[-2000:]}"
+    return done.stdout
+
+
+def info(uri, *options):
+    """What nbdinfo says of the one export."""
+    return json.loads(run("nbdinfo", "--json", *options, uri))["exports"][0]
+
+
+def connect(uri, contexts=()):
+    """A libnbd handle."""
+    handle = nbd.NBD()
+    for context in contexts:
+        handle.add_meta_context(context)
+    handle.connect_uri(uri)
+    return handle
+
+
+def extents(handle, length, offset=0):
+    """[(length, flags)] of base:allocation, adjacent equal ones joined."""
+    found = []
+
+    def take(_context, _offset, entries, _error):
+        for size, flags in zip(entries[0::2], entries[1::2]):
+            if found and found[-1][1] == flags:
+                found[-1] = (found[-1][0] + size, flags)
+            else:
+                found.append((size, flags))
+
+    end = offset + length
+    while offset < end:
+        before = sum(size for size, _ in found)
+        handle.block_status(min(end - offset, 1 << 30), offset, take)
+        gained = sum(size for size, _ in found) - before
+        assert gained > 0
+        offset += gained
+    return found
+
+
+def qemu_extents(uri):
+    return json.loads(run("qemu-img", "map", "--output=json", "-f", "raw", uri))
+
+
+def ext4_image(path, size_mib, data_mib, seed=1):
+    """An ext4 image with a tree of files in it, made by mke2fs -d: no root, no mount."""
+    chance = random.Random(seed)
+    with tempfile.TemporaryDirectory(dir=os.path.dirname(path)) as tree:
+        left, n = data_mib << 20, 0
+        while left > 0:
+            size = min(left, chance.choice((100, 4096, 70000, 1 << 20, 9 << 20)))
+            folder = os.path.join(tree, str(n % 17))
+            os.makedirs(folder, exist_ok=True)
+            with open(os.path.join(folder, str(n)), "wb") as file:
+                file.write(chance.randbytes(size))
+            left -= max(size, 4096)
+            n += 1
+        run("/sbin/mke2fs", "-q", "-t", "ext4", "-d", tree, path, f"{size_mib}M")
+
+
+def fio(uri, *options, job="verify", timeout=300):
+    """Runs one job on fio's nbd engine; its figures. Fails when fio saw any error."""
+    text = run("fio", f"--name={job}", "--ioengine=nbd", f"--uri={uri}", "--output-format=json", *options,
+               timeout=timeout)
+    jobs = json.loads(text[text.index("{"):])["jobs"]
+    assert all(job["error"] == 0 for job in jobs), text[-2000:]
+    return jobs
+
+
+def sha256_of_file(path):
+    return re.match(r"\w+", run("sha256sum", path)).group()
