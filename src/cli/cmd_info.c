@@ -1,0 +1,53 @@
+#include "base/bytes.h"
+#include "cli/export_run.h"
+#include "cli/show.h"
+
+struct info_options {
+    bool json;
+};
+
+static const struct option_spec specs[] = {
+    {.name = "json",
+     .kind = OPTION_SWITCH,
+     .at = offsetof(struct info_options, json),
+     .help = "as JSON, sizes in bytes"},
+};
+
+static int run(const struct invocation *v)
+{
+    const struct info_options *o = v->options;
+    const char *name = v->arguments[0];
+    int status = export_name_status(name);
+    if (status)
+        return status;
+    struct runtime r;
+    status = runtime_open(&r, v->store, RUNTIME_LOOK, NULL);
+    if (status)
+        return status;
+    struct export_run e = {.op = {.name = name}};
+    enum err err = export_run(&r, export_info, &e);
+    if (err == ERR_NOTFOUND)
+        status = fail("%s: there is no export \"%s\"; ashlar ls lists them", objstore_name(r.store), name);
+    else if (err)
+        status = fail_with(err, &e.op.complaint);
+    else if (o->json)
+        show_print_json(show_json(e.op.infos), stdout);
+    else
+        show_one(e.op.infos, stdout);
+    export_infos_free(e.op.infos);
+    return runtime_close(&r, status);
+}
+
+const struct command info_command = {
+    .name = "info",
+    .arguments = {"NAME"},
+    .summary = "show one disk",
+    .details =
+        "Shows the export NAME: size, bytes mapped and stored, block and object size, epoch (how often its\n"
+        "owner changed), breaks (takeovers that may have lost unflushed writes), and who holds it.\n",
+    .specs = specs,
+    .spec_count = COUNT_OF(specs),
+    .options_bytes = sizeof(struct info_options),
+    .log_level = LOG_WARN,
+    .run = run,
+};
