@@ -1,0 +1,127 @@
+/* private.h - what the files of src/server share. One thread, one engine.
+ *
+ *      listener --fd--> connection --name--> exports --> volume
+ *                           |
+ *                          nbd (the protocol)
+ */
+#ifndef SERVER_PRIVATE_H
+#define SERVER_PRIVATE_H
+
+#include "base/list.h"
+#include "nbd/nbd.h"
+#include "server/exports.h"
+#include "server/server.h"
+#include "volume/exports.h"
+
+/* ---------------------------------------------------------------- listeners */
+
+struct listener {
+    struct server *server;
+    struct watch watch;
+    struct timer pause; /* after accept failed for want of descriptors or memory */
+    int fd;
+    char *address;
+    char *unix_path; /* ours: removed at the end */
+    uint64_t unix_inode;
+};
+
+/* Adds to the server's listeners; INVALID or DENIED or HELD with a complaint. */
+enum err listener_open(struct server *, const char *where, struct complaint *);
+enum err listener_inherit(struct server *, int fd, struct complaint *);
+void listeners_start(struct server *);
+void listeners_close(struct server *);
+
+/* ----------------------------------------------------------------- requests */
+
+struct connection;
+
+struct request {
+    struct volume_req volume;
+    struct nbd_request nbd;
+    struct connection *connection;
+    struct link link;     /* in the pool */
+    uint32_t reply_bytes; /* promised */
+};
+
+/* Structs are kept for reuse, at most REQUESTS_KEPT of them. */
+#define REQUESTS_KEPT 1024
+struct request *request_get(struct server *);
+void request_put(struct server *, struct request *);
+
+/* The three ways a volume's request goes (requests.c). */
+void request_translate(struct request *);
+void request_answer(struct request *); /* tells the client */
+
+/* -------------------------------------------------------------- connections */
+
+struct connection {
+    struct server *server;
+    struct link link;
+    int fd; /* -1: closed */
+    struct watch watch;
+    unsigned watched;
+    struct timer timer;
+    struct task flush;
+    struct nbd nbd;
+    struct export_user user;
+    struct export_op op; /* LIST, INFO */
+    bool asking;         /* op is under way */
+    bool joined, eof, linger, lingering;
+    size_t under_way; /* at the volume */
+    size_t promised;  /* bytes of replies to READ and BLOCK_STATUS not yet given */
+    size_t charged;   /* to the server's reply_bytes */
+    uint64_t timer_since_ns, handshake_left_ns, last_byte_ns;
+    enum nbd_wait timer_for;
+    uint64_t requests, received_bytes, sent_bytes;
+    char peer[80];
+    char export[EXPORT_NAME_MAX + 1];
+};
+
+void connection_open(struct server *, int fd);
+/* Sends what there is to send, goes on with what was received, closes when it is over. c may be gone after
+ * it. */
+void connection_pump(struct connection *);
+/* The same, once, from the loop: answers that come one by one leave together. */
+void connection_pump_later(struct connection *);
+void connection_shutdown(struct connection *);
+/* Closes the socket now. What is under way completes and is dropped; then the struct is freed. */
+void connection_close(struct connection *, const char *why);
+void connection_release(struct connection *); /* frees a closed one once nothing refers to it */
+
+extern const struct nbd_ops connection_ops; /* asks.c */
+/* False: the client must first fetch its replies, or wait for others'. */
+bool connection_may_take(struct connection *, uint32_t reply_bytes);
+void connection_account(struct connection *);
+
+/* ------------------------------------------------------------------- errors */
+
+enum nbd_error error_to_nbd(enum err);
+uint32_t error_to_rep(enum err);
+
+/* ------------------------------------------------------------------- server */
+
+struct server {
+    struct loop *loop;
+    struct server_config config; /* strings are ours; listen and inherited are not kept */
+    struct export_params auto_create;
+    struct listener **listeners;
+    size_t listener_count;
+    struct exports exports;
+    struct list connections;
+    struct list spare_requests;
+    size_t spare_request_count;
+    struct nbd_pool nbd_pool;
+    size_t connection_count, reply_bytes;
+    bool started, stopping;
+    void (*stopped)(void *, bool);
+    void *stopped_ctx;
+    struct task stopped_task;
+    bool clean;
+    struct server_stats stats;
+};
+
+/* A connection or an export is gone: perhaps all is over. */
+void server_check_stopped(struct server *);
+void server_stopped_task(struct task *);
+
+#endif
