@@ -1,7 +1,8 @@
-/* manifest.h - the small mutable objects, encoded: manifests and heartbeats (docs/FORMAT.md: Manifest, Heartbeat).
+/* manifest.h - the small mutable objects, encoded: manifests and heartbeats (docs/FORMAT.md: Manifest,
+ * Heartbeat).
  *
- * JSON whose first line carries the SHA-256 of all that follows it. Every version has a serial one higher and a fresh
- * nonce, so that no two are byte-equal and a writer whose answer was lost recognises its own.
+ * JSON whose first line carries the SHA-256 of all that follows it. Every version has a serial one higher and
+ * a fresh nonce, so that no two are byte-equal and a writer whose answer was lost recognises its own.
  */
 #ifndef VOLUME_MANIFEST_H
 #define VOLUME_MANIFEST_H
@@ -11,8 +12,8 @@
 #include "volume/stored.h"
 #include "volume/volume.h"
 
-#define MANIFEST_BYTES_MAX  (UINT32_C(2) << 20)
-#define MANIFEST_SEGMENTS_MAX 64u
+#define MANIFEST_BYTES_MAX     (UINT32_C(2) << 20)
+#define MANIFEST_SEGMENTS_MAX  64u
 #define MANIFEST_SNAPSHOTS_MAX 1000u
 
 enum manifest_state {
@@ -36,13 +37,13 @@ struct manifest {
     enum manifest_state state;
     struct export_params params;
     int64_t created_ms;
-    uint32_t epoch;             /* 0: never opened */
-    char owner[ID_HEX];         /* server id; "" when nobody */
-    char folder[FOLDER_HEX];    /* nonce of the owner's log folder; "" when epoch is 0 */
-    uint64_t position;          /* OPEN: the first slot of the owner's folder that is not folded in */
+    uint32_t epoch;          /* 0: never opened */
+    char owner[ID_HEX];      /* server id; "" when nobody */
+    char folder[FOLDER_HEX]; /* nonce of the owner's log folder; "" when epoch is 0 */
+    uint64_t position;       /* OPEN: the first slot of the owner's folder that is not folded in */
     uint32_t breaks;
     struct map_root root;
-    struct segment *segments;   /* OPEN: older folders still to be replayed before the owner's, in order */
+    struct segment *segments; /* OPEN: older folders still to be replayed before the owner's, in order */
     size_t segment_count;
     struct manifest_snapshot *snapshots;
     size_t snapshot_count;
@@ -53,8 +54,8 @@ void manifest_finish(struct manifest *);
 void manifest_copy(struct manifest *to, const struct manifest *from); /* `to` is uninitialised or finished */
 
 struct buf *manifest_encode(const struct manifest *);
-/* CORRUPT (checksum, syntax, a field missing or out of bounds), UNSUPPORTED (a newer version; complaint says so).
- * `m` is untouched on failure. Unknown members are ignored. */
+/* CORRUPT (checksum, syntax, a field missing or out of bounds), UNSUPPORTED (a newer version; complaint says
+ * so). `m` is untouched on failure. Unknown members are ignored. */
 MUST_CHECK enum err manifest_parse(const void *bytes, size_t n, struct manifest *m, struct complaint *);
 
 /* ------------------------------------------------------------------------- */
@@ -65,7 +66,7 @@ struct heartbeat {
     struct process_id process;
     char addresses[200];
     uint64_t lease_ttl_ms;
-    uint32_t turn;              /* the collector's turn acknowledged */
+    uint32_t turn; /* the collector's turn acknowledged */
 };
 
 #define HEARTBEAT_BYTES_MAX (UINT32_C(1) << 20)
