@@ -1,6 +1,7 @@
 #include <string.h>
 
 #include "base/bytes.h"
+#include "cli/command.h"
 #include "cli/export_run.h"
 
 struct create_options {

@@ -3,6 +3,7 @@
 
 #include "base/bytes.h"
 #include "base/mem.h"
+#include "cli/command.h"
 #include "cli/export_run.h"
 #include "cli/importer.h"
 #include "cli/volume_run.h"

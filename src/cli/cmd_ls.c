@@ -1,4 +1,5 @@
 #include "base/bytes.h"
+#include "cli/command.h"
 #include "cli/export_run.h"
 #include "cli/show.h"
 

@@ -1,3 +1,4 @@
+#include "cli/command.h"
 #include "cli/export_run.h"
 
 static int run(const struct invocation *v)

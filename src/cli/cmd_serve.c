@@ -7,6 +7,7 @@
 
 #include "base/bytes.h"
 #include "base/mem.h"
+#include "cli/command.h"
 #include "cli/export_run.h"
 #include "cli/serve.h"
 

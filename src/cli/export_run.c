@@ -1,5 +1,7 @@
 #include "cli/export_run.h"
 
+#include "cli/command.h"
+
 static void done(struct export_op *op)
 {
     runtime_wake(CONTAINER_OF(op, struct export_run, op)->runtime);

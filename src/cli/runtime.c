@@ -1,4 +1,5 @@
 #include "cli/runtime.h"
+#include "cli/command.h"
 
 #include <signal.h>
 #include <string.h>
@@ -108,14 +109,4 @@ int runtime_close(struct runtime *r, int status)
     }
     free_all(r);
     return status;
-}
-
-void runtime_wait(struct runtime *r)
-{
-    uv_loop_run(r->loop);
-}
-
-void runtime_wake(struct runtime *r)
-{
-    uv_loop_stop(r->loop);
 }

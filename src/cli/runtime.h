@@ -6,7 +6,7 @@
 #ifndef CLI_RUNTIME_H
 #define CLI_RUNTIME_H
 
-#include "cli/command.h"
+#include "base/err.h"
 #include "loop/loop.h"
 #include "objstore/objstore.h"
 #include "volume/engine.h"

@@ -2,7 +2,7 @@
 #ifndef CLI_SERVE_H
 #define CLI_SERVE_H
 
-#include "cli/command.h"
+#include "cli/option.h"
 #include "cli/runtime.h"
 #include "server/server.h"
 
