@@ -1,0 +1,135 @@
+/* store.h - inside the S3 store: the store, its requests, and one sending of a request. */
+#ifndef OBJSTORE_S3_STORE_H
+#define OBJSTORE_S3_STORE_H
+
+#include "objstore/objstore.h"
+#include "objstore/s3/credentials.h"
+#include "objstore/s3/http.h"
+#include "objstore/s3/pace.h"
+#include "objstore/s3/signer.h"
+#include "objstore/s3/uri.h"
+#include "objstore/s3/verdict.h"
+
+#define S3_KEPT_FOR_DEMAND 8
+#define S3_LIST_BYTES_MAX  (16 << 20) /* 1,000 keys of 3 KiB, and what goes around them */
+#define S3_REPLY_BYTES_MAX (4 << 20)
+
+struct s3_store {
+    struct objstore base;
+    struct http *http;
+    char *name, *bucket, *region, *profile;
+    struct text root;      /* "" or "prefix/" */
+    struct text host;      /* the Host header */
+    struct text origin;    /* "https://HOST" */
+    struct text base_path; /* "" or "/bucket" */
+    bool emulate_conditions;
+
+    struct credentials credentials;
+    unsigned credentials_serial;
+    struct s3_reload *reload; /* NULL: none under way */
+    uint64_t reloaded_ns;
+    struct sha256 key; /* for key_day and credentials_serial */
+    char key_day[9];
+    unsigned key_serial;
+    int64_t skew_ms;
+
+    bool bucket_seen, deletes_singly;
+    bool quotes_etags, etag_form_proven;
+
+    struct list all;       /* struct s3_request */
+    struct list queues[2]; /* by priority, those that wait for a place */
+    struct list turns;     /* conditional PUTs in emulation that wait for another one to the same key */
+    size_t running, running_background;
+    struct pace pace;
+    struct list spare; /* struct s3_attempt */
+    size_t spare_count;
+    uint64_t troubled_ns, told_ns; /* since when, and when a log line last said so */
+};
+
+enum s3_state { S3_NEW, S3_HASHING, S3_TURN, S3_QUEUED, S3_RUNNING, S3_WAITING };
+
+/* What is sent next, or under way. */
+enum s3_act {
+    S3_ACT_GET,
+    S3_ACT_HEAD,
+    S3_ACT_PUT,
+    S3_ACT_LIST,
+    S3_ACT_DELETE_ONE,  /* keys[0] of those left */
+    S3_ACT_DELETE_MANY, /* all that are left */
+    S3_ACT_TELL,        /* GET, after 404 to a HEAD: is it the key or the bucket that is missing? */
+    S3_ACT_LOOK,        /* HEAD: which ETag is there? Before a PUT in emulation; after a doubtful 412 */
+};
+
+struct s3_attempt {
+    struct http_call call;
+    struct link link; /* among the spare */
+    struct s3_request *request;
+    struct text path, query, url, lines[HTTP_CALL_HEADERS];
+    char time[SIGNER_TIME_MAX], payload_hash[SHA256_HEX];
+    int64_t signed_ms;
+    uint64_t started_ns;
+    unsigned credentials_serial;
+};
+
+struct s3_request {
+    struct s3_store *s;
+    struct objstore_req *req;
+    struct link link, all;
+    enum s3_state state;
+    enum s3_act act;
+    struct s3_attempt *attempts[2]; /* the second is the one sent because the first was slow */
+    struct timer wait, slow, patience;
+    unsigned tries, refusals;
+    bool conditional;  /* a PUT that is sent once */
+    bool has_place;    /* counted in running */
+    bool etag_checked; /* the doubtful 412 was looked into */
+    bool end_early;    /* canceled or out of patience while hashing */
+    bool fresh;        /* the next sending goes on a new connection */
+    enum err last_err; /* of the sending before; OK: none yet */
+    size_t body_bytes;
+    struct sha256 body_hash;
+    struct job hashing;
+    const char **left; /* DELETE: keys still to be deleted */
+    size_t left_count;
+    struct text deletion; /* body of DeleteObjects */
+    struct iovec deletion_piece;
+    struct text md5_line;
+    struct text token; /* LIST: where the server says to go on */
+};
+
+/* ------------------------------------------------------------------- exchange.c */
+
+void s3_attempt_start(struct s3_request *, struct s3_attempt *, bool fresh);
+struct s3_attempt *s3_attempt_get(struct s3_store *);
+void s3_attempt_put(struct s3_store *, struct s3_attempt *);
+void s3_attempts_finish(struct s3_store *);
+
+/* -------------------------------------------------------------------- request.c */
+
+void s3_request_submit(struct s3_store *, struct objstore_req *);
+void s3_request_cancel(struct s3_request *);
+/* Starts what there is place for. */
+void s3_pump(struct s3_store *);
+/* Takes the request out of everything, answers it and frees it. */
+void s3_request_finish(struct s3_request *, enum err);
+
+/* -------------------------------------------------------------------- answers.c */
+
+/* Goes on with the request after a 2xx or 404 answer to what was asked for. */
+void s3_answer_done(struct s3_request *, struct http_call *);
+void s3_answer_missing(struct s3_request *, struct http_call *, const struct verdict *);
+/* From there: send again what act now says, at once or after a while. */
+void s3_request_again(struct s3_request *);
+void s3_request_trouble(struct s3_request *, struct http_call *, const struct verdict *);
+/* The answer makes no sense: taken for trouble that may pass. */
+void s3_request_nonsense(struct s3_request *, const char *what);
+
+/* ------------------------------------------------------------------- rotation.c */
+
+/* The server refused these credentials: reads them anew unless that was just done. True when others are
+ * there. */
+bool s3_credentials_refused(struct s3_store *, unsigned serial);
+void s3_credentials_abandon(struct s3_store *);
+const struct sha256 *s3_signing_key(struct s3_store *, const char *time);
+
+#endif
