@@ -69,7 +69,7 @@ enum err page_check(const void *bytes, size_t n, const struct sha256 *hash, unsi
                     uint32_t block_size)
 {
     const uint8_t *page = bytes;
-    if (n < PAGE_HEAD_BYTES || n > PAGE_BYTES_CAP)
+    if (level > MAP_LEVEL_MAX || n < PAGE_HEAD_BYTES || n > PAGE_BYTES_CAP)
         return ERR_CORRUPT;
     if (hash) {
         struct sha256 is = sha256_of(page, n);
@@ -80,6 +80,11 @@ enum err page_check(const void *bytes, size_t n, const struct sha256 *hash, unsi
         return ERR_CORRUPT;
     bool right = level == 0 ? leaf_check(page, n, block_size) : node_check(page, n, level, block_size);
     return right ? ERR_OK : ERR_CORRUPT;
+}
+
+unsigned page_level(const void *bytes, size_t n)
+{
+    return n < PAGE_HEAD_BYTES ? MAP_LEVEL_MAX + 1 : ((const uint8_t *)bytes)[PAGE_AT_LEVEL];
 }
 
 struct map_sums page_sums(const void *bytes)

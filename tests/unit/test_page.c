@@ -516,6 +516,23 @@ static void hostile_nodes_are_refused(void **state)
 
 /* -------------------------------------------------------------------- damage */
 
+static void a_page_says_its_level(void **state)
+{
+    (void)state;
+    struct prng p;
+    prng_seed(&p, 18);
+    struct buf *leaf = small_leaf(), *node = small_node(&p, 3);
+    assert_int_equal(page_level(leaf->data, leaf->bytes), 0);
+    assert_int_equal(page_level(node->data, node->bytes), 3);
+    assert_true(page_level(node->data, 79) > MAP_LEVEL_MAX);
+    node->data[6] = 200;
+    encoded_reseal(node->data, node->bytes);
+    assert_int_equal(page_check(node->data, node->bytes, NULL, page_level(node->data, node->bytes), BLOCK),
+                     ERR_CORRUPT);
+    buf_unref(leaf);
+    buf_unref(node);
+}
+
 static void damage_is_seen(void **state)
 {
     (void)state;
@@ -591,5 +608,5 @@ RUN_TESTS(cmocka_unit_test(regions_and_levels), cmocka_unit_test(random_leaves_s
           cmocka_unit_test(a_page_of_whole_blocks_is_small), cmocka_unit_test(hostile_leaves_are_refused),
           cmocka_unit_test(random_nodes_say_what_was_put_in),
           cmocka_unit_test(an_empty_node_is_tiny_and_sums_do_not_wrap),
-          cmocka_unit_test(hostile_nodes_are_refused), cmocka_unit_test(damage_is_seen),
-          cmocka_unit_test(random_damage_with_a_right_checksum_is_harmless))
+          cmocka_unit_test(hostile_nodes_are_refused), cmocka_unit_test(a_page_says_its_level),
+          cmocka_unit_test(damage_is_seen), cmocka_unit_test(random_damage_with_a_right_checksum_is_harmless))
