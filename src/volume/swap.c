@@ -236,6 +236,7 @@ static void swap_compare(struct swap *s, struct manifest *there)
         swap_again(s);
     } else {
         s->found = *there;
+        memcpy(s->etag, s->req.etag, sizeof s->etag);
         swap_finish(s, ERR_CONFLICT);
     }
 }

@@ -30,7 +30,8 @@ struct swap {
                    * it cannot be read; NOSPACE DENIED UNAVAILABLE CANCELED: not applied, never will be;
                    * UNKNOWN (patience over or canceled: may have been applied, may be later) */
     struct complaint complaint;
-    /* OK: etag is the new version's. CONFLICT: what is there now (missing: found.serial is 0); finish it. */
+    /* OK: etag is the new version's. CONFLICT: what is there now, its etag in `etag` (missing: found.serial is 0);
+     * finish it. */
     struct manifest found;
 
     struct objstore_req req; /* private from here */

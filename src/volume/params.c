@@ -1,0 +1,50 @@
+#include <stdio.h>
+#include <string.h>
+
+#include "base/bytes.h"
+#include "volume/stored.h"
+#include "volume/volume.h"
+
+enum err export_params_check(struct export_params *p, struct complaint *c)
+{
+    char least[SIZE_TEXT_MAX], most[SIZE_TEXT_MAX];
+    struct export_params checked = *p;
+    if (!checked.block_size)
+        checked.block_size = BLOCK_SIZE_DEFAULT;
+    if (!checked.object_size)
+        checked.object_size = MAX(OBJECT_SIZE_DEFAULT, checked.block_size);
+    if (checked.size == 0 || checked.size > INT64_MAX)
+        return complain(c, ERR_INVALID, "the size of an export is 1 byte to 2^63 - 1 bytes, not %llu",
+                        (unsigned long long)checked.size);
+    if (checked.block_size < BLOCK_SIZE_MIN || checked.block_size > BLOCK_SIZE_MAX ||
+        (checked.block_size & (checked.block_size - 1)))
+        return complain(c, ERR_INVALID, "the block size is a power of two from %s to %s, not %u",
+                        size_format(BLOCK_SIZE_MIN, least), size_format(BLOCK_SIZE_MAX, most),
+                        checked.block_size);
+    if (checked.object_size > OBJECT_SIZE_MAX || checked.object_size % checked.block_size)
+        return complain(
+            c, ERR_INVALID, "the object size is a multiple of the block size (%s), at most %s, not %u",
+            size_format(checked.block_size, least), size_format(OBJECT_SIZE_MAX, most), checked.object_size);
+    *p = checked;
+    return ERR_OK;
+}
+
+enum err export_name_check(const char *name, struct complaint *c)
+{
+    char encoded[EXPORT_NAME_MAX + 1];
+    if (!name[0])
+        return complain(c, ERR_INVALID, "the name of an export is not empty");
+    for (const char *at = name; *at; at++) {
+        if ((unsigned char)*at < 0x20 || *at == 0x7f)
+            return complain(c, ERR_INVALID, "the name of an export has no control characters");
+        if (*at == '@')
+            return complain(c, ERR_INVALID,
+                            "the name of an export has no '@', which goes before a snapshot's name");
+    }
+    if (name_encode(name, encoded))
+        return complain(c, ERR_INVALID,
+                        "the name is too long: it has at most %d bytes, where every byte but letters, "
+                        "digits, '.', '-' and '_' counts as three",
+                        EXPORT_NAME_MAX);
+    return ERR_OK;
+}
