@@ -1,24 +1,24 @@
 /* objstore.h - SEAM 2: objects in a bucket, and nothing that only one kind of bucket can do.
  *
- * Behind it: mem (RAM), dir (a directory), s3, and the simulator's bucket. One request struct for every verb, so that
- * a store can be wrapped by another (counting, delaying, failing).
+ * Behind it: mem (RAM), dir (a directory), s3, and the simulator's bucket. One request struct for every verb,
+ * so that a store can be wrapped by another (counting, delaying, failing).
  *
  * Guarantees
- *   1. A store is linearizable for each key: a GET, HEAD or LIST begun after a PUT was answered OK sees that PUT or a
- *      later one.
+ *   1. A store is linearizable for each key: a GET, HEAD or LIST begun after a PUT was answered OK sees that
+ * PUT or a later one.
  *   2. PUT is atomic: a reader sees the whole object or none of it. OK means durable.
- *   3. GET, HEAD, LIST, DELETE and PUT with OBJSTORE_ANY may be sent more than once below this interface, and what may
- *      pass (5xx, throttling, broken connections, time-outs, expired credentials) is retried there until it succeeds,
- *      is canceled, or the request's patience is over (UNAVAILABLE or DENIED). They are never answered UNKNOWN.
+ *   3. GET, HEAD, LIST, DELETE and PUT with OBJSTORE_ANY may be sent more than once below this interface, and
+ * what may pass (5xx, throttling, broken connections, time-outs, expired credentials) is retried there until
+ * it succeeds, is canceled, or the request's patience is over (UNAVAILABLE or DENIED). They are never
+ * answered UNKNOWN.
  *   4. A conditional PUT is sent once per call and answered
  *        OK        applied by this request
  *        CONFLICT  refused: the condition did not hold, nothing was applied by this request
  *        UNKNOWN   it may have been applied, or may be applied later: read back and compare
- *        NOSPACE, DENIED, UNAVAILABLE   certainly not applied (UNAVAILABLE: it never left, or was refused unread,
- *                                       for instance by throttling)
- *      OBJSTORE_MATCH on a key that does not exist is CONFLICT.
- *   5. done is called exactly once for each submit, from the loop, never from inside objstore_submit. When it is
- *      called the store has let go of the request, its key and its body.
+ *        NOSPACE, DENIED, UNAVAILABLE   certainly not applied (UNAVAILABLE: it never left, or was refused
+ * unread, for instance by throttling) OBJSTORE_MATCH on a key that does not exist is CONFLICT.
+ *   5. done is called exactly once for each submit, from the loop, never from inside objstore_submit. When it
+ * is called the store has let go of the request, its key and its body.
  */
 #ifndef OBJSTORE_OBJSTORE_H
 #define OBJSTORE_OBJSTORE_H
@@ -33,12 +33,12 @@
 #include "base/hash.h"
 #include "loop/loop.h"
 
-/* Keys are relative to the store's prefix: UTF-8 without control characters, no empty, "." or ".." segments, and no
- * key is another one's folder. */
-#define OBJSTORE_KEY_MAX     768 /* with its NUL; S3 allows 1,024 bytes, and a prefix goes before it */
-#define OBJSTORE_ETAG_MAX    128
-#define OBJSTORE_DELETE_MAX  1000
-#define OBJSTORE_LIST_MAX    1000
+/* Keys are relative to the store's prefix: UTF-8 without control characters, no empty, "." or ".." segments,
+ * and no key is another one's folder. */
+#define OBJSTORE_KEY_MAX    768 /* with its NUL; S3 allows 1,024 bytes, and a prefix goes before it */
+#define OBJSTORE_ETAG_MAX   128
+#define OBJSTORE_DELETE_MAX 1000
+#define OBJSTORE_LIST_MAX   1000
 
 enum objstore_verb { OBJSTORE_GET, OBJSTORE_PUT, OBJSTORE_HEAD, OBJSTORE_DELETE, OBJSTORE_LIST };
 
@@ -52,7 +52,7 @@ enum objstore_condition {
 enum objstore_priority { OBJSTORE_DEMAND, OBJSTORE_BACKGROUND };
 
 struct objstore_entry {
-    char *key;          /* relative to the store's prefix; ends in '/' when it stands for a common prefix */
+    char *key; /* relative to the store's prefix; ends in '/' when it stands for a common prefix */
     uint64_t bytes;
     int64_t modified_ms; /* by the store's clock */
 };
@@ -65,8 +65,8 @@ struct objstore_req {
     uint64_t patience_ns; /* give up on what may pass after this long; 0: never */
     void (*done)(struct objstore_req *);
 
-    /* GET: `length` bytes from `offset`, or, with length 0, the whole object of at most `limit` bytes. An object that
-     * is larger than limit, or ends before the range does, is CORRUPT. */
+    /* GET: `length` bytes from `offset`, or, with length 0, the whole object of at most `limit` bytes. An
+     * object that is larger than limit, or ends before the range does, is CORRUPT. */
     uint64_t offset;
     size_t length, limit;
 
@@ -81,8 +81,8 @@ struct objstore_req {
     size_t key_count;
 
     /* LIST: keys greater than `after` ("" or NULL: from the start), at most `list_limit` entries (1 to
-     * OBJSTORE_LIST_MAX). With `delimited`, keys that have a '/' behind the prefix are folded into one entry a common
-     * prefix, which ends in that '/'. */
+     * OBJSTORE_LIST_MAX). With `delimited`, keys that have a '/' behind the prefix are folded into one entry
+     * a common prefix, which ends in that '/', counts as a key of its own, and may be given as `after`. */
     const char *after;
     size_t list_limit;
     bool delimited;
@@ -90,15 +90,18 @@ struct objstore_req {
     /* ------------------------------------------------------------------------------- what is answered */
     enum err err;
     struct complaint complaint; /* for a person; set when err is DENIED, UNAVAILABLE, NOSPACE or INVALID */
-    struct buf *content;        /* GET, OK: the bytes; the caller owns the reference. content->bytes is the length */
-    /* GET, HEAD, PUT: of the version read or written. MATCH takes it as input. Opaque; compare with strcmp only. */
+    struct buf *content; /* GET, OK: the bytes; the caller owns the reference. content->bytes is the length */
+    /* PUT, HEAD, GET of a whole object: of the version read or written; a GET of a part may leave it empty.
+     * MATCH takes it as input. Opaque; compare with strcmp only. */
     char etag[OBJSTORE_ETAG_MAX];
-    uint64_t object_bytes;      /* GET, HEAD: the whole object's size */
-    int64_t modified_ms;        /* GET, HEAD: Last-Modified, by the store's clock */
-    int64_t date_ms;            /* any: the store's clock when it answered; 0 when it did not say */
-    struct objstore_entry *entries; /* LIST, OK: in the order of their bytes; free with objstore_entries_free */
+    uint64_t object_bytes; /* GET, HEAD: the whole object's size */
+    int64_t modified_ms;   /* GET, HEAD: Last-Modified, by the store's clock */
+    int64_t date_ms; /* the store's clock when it answered; 0 when it did not say (it does on HEAD and on GET
+                      * of a whole object) */
+    struct objstore_entry
+        *entries; /* LIST, OK: in the order of their bytes; free with objstore_entries_free */
     size_t entry_count;
-    bool truncated;             /* LIST: there are more, after the last entry (a common prefix included) */
+    bool truncated; /* LIST: there are more, after the last entry (a common prefix included) */
 
     /* --------------------------------------------------------------------------------- the store's own */
     struct objstore *store;
@@ -126,14 +129,15 @@ struct objstore_ops {
 };
 
 void objstore_submit(struct objstore *, struct objstore_req *);
-/* Asks for an early end: done follows soon, with CANCELED or with what had happened by then. A conditional PUT that
- * was sent is then UNKNOWN. Harmless when done was called already. */
+/* Asks for an early end: done follows soon, with CANCELED or with what had happened by then. A conditional
+ * PUT that was sent is then UNKNOWN. Harmless when done was called already. */
 void objstore_cancel(struct objstore_req *);
 const char *objstore_name(const struct objstore *);
 /* No request may be under way. */
 void objstore_destroy(struct objstore *);
 
-/* For stores: the request is answered (err and results are set); lets go of it and calls done from the loop. */
+/* For stores: the request is answered (err and results are set); lets go of it and calls done from the loop.
+ */
 void objstore_answer(struct objstore_req *);
 
 void objstore_entries_free(struct objstore_entry *, size_t count);
