@@ -10,6 +10,7 @@
 #include "cli/command.h"
 #include "cli/export_run.h"
 #include "cli/serve.h"
+#include "server/address.h"
 
 #define DEMO "demo" /* what the lines that attach show when no other name offers itself */
 
@@ -146,6 +147,12 @@ static int check(struct serve *s)
         return fail_with(ERR_INVALID, &c);
     if (o->listen.count == 0 && s->inherited_count == 0)
         o->listen.items[o->listen.count++] = "127.0.0.1:10809";
+    for (size_t i = 0; i < o->listen.count; i++) {
+        struct address addresses[ADDRESSES_MAX];
+        size_t count;
+        if (address_parse(o->listen.items[i], addresses, &count, &c))
+            return misuse("--listen: %s", c.text);
+    }
     if (o->default_export && export_name_check(o->default_export, &c))
         return misuse("--default-export: %s", c.text);
     s->auto_create.size = o->auto_create;
@@ -212,8 +219,8 @@ static int announce(struct serve *s, const char *example)
     serve_print_lines(s->server, example);
     if (o->ready_fd && !serve_tell_ready((int)o->ready_fd, s->server))
         return fail("--ready-fd %" PRIu64 " cannot be written: %s", o->ready_fd, strerror(errno));
-    for (size_t i = 0; i < server_address_count(s->server); i++)
-        log_info("serve", "%s at %s", objstore_name(s->runtime.store), server_address(s->server, i));
+    log_info("serve", "serving %s as server %s", objstore_name(s->runtime.store),
+             engine_server_id(s->runtime.engine));
     return STATUS_DONE;
 }
 

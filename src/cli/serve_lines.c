@@ -112,11 +112,13 @@ static void print_for(const char *address, const char *export_name)
 void serve_print_lines(const struct server *s, const char *export_name)
 {
     printf("ashlar " ASHLAR_VERSION " serves\n\n");
-    for (size_t i = 0; i < server_address_count(s); i++) {
-        print_for(server_address(s, i), export_name);
-        putchar('\n');
+    for (size_t i = 1; i < server_address_count(s); i++) {
+        char *uri = serve_uri(server_address(s, i), export_name);
+        printf("  %s\n", uri);
+        mem_free(uri);
     }
-    printf("Ctrl-C ends it; what was written stays.\n");
+    print_for(server_address(s, 0), export_name);
+    printf("\nCtrl-C ends it; what was written stays.\n");
     fflush(stdout);
 }
 
