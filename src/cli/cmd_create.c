@@ -10,28 +10,18 @@ struct create_options {
 };
 
 #define AT(field) offsetof(struct create_options, field)
+/* clang-format off */
 static const struct option_spec specs[] = {
-    {.name = "block-size",
-     .value = "SIZE",
-     .kind = OPTION_SIZE,
-     .at = AT(block_size),
-     .fallback = "128K",
-     .min = BLOCK_SIZE_MIN,
-     .max = BLOCK_SIZE_MAX,
+    {.name = "block-size", .value = "SIZE", .kind = OPTION_SIZE, .at = AT(block_size),
+     .fallback = "128K", .min = BLOCK_SIZE_MIN, .max = BLOCK_SIZE_MAX,
      .help = "unit of hashing, deduplication and caching, a power of two"},
-    {.name = "object-size",
-     .value = "SIZE",
-     .kind = OPTION_SIZE,
-     .at = AT(object_size),
-     .fallback = "4M",
-     .min = BLOCK_SIZE_MIN,
-     .max = OBJECT_SIZE_MAX,
+    {.name = "object-size", .value = "SIZE", .kind = OPTION_SIZE, .at = AT(object_size),
+     .fallback = "4M", .min = BLOCK_SIZE_MIN, .max = OBJECT_SIZE_MAX,
      .help = "size of full objects in the store, a multiple of the block size"},
-    {.name = "durable-writes",
-     .kind = OPTION_SWITCH,
-     .at = AT(durable_writes),
+    {.name = "durable-writes", .kind = OPTION_SWITCH, .at = AT(durable_writes),
      .help = "answer every write only once it is in the store"},
 };
+/* clang-format on */
 
 static int run(const struct invocation *v)
 {

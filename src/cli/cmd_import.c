@@ -14,34 +14,20 @@ struct import_options {
 };
 
 #define AT(field) offsetof(struct import_options, field)
+/* clang-format off */
 static const struct option_spec specs[] = {
-    {.name = "force",
-     .kind = OPTION_SWITCH,
-     .at = AT(force),
+    {.name = "force", .kind = OPTION_SWITCH, .at = AT(force),
      .help = "replace an export of that name; it is removed before the import begins"},
-    {.name = "size",
-     .value = "SIZE",
-     .kind = OPTION_SIZE,
-     .at = AT(size),
-     .min = 1,
-     .help = "size of the disk: needed for a stream, else at least that of FILE, which it is by default"},
-    {.name = "block-size",
-     .value = "SIZE",
-     .kind = OPTION_SIZE,
-     .at = AT(block_size),
-     .fallback = "128K",
-     .min = BLOCK_SIZE_MIN,
-     .max = BLOCK_SIZE_MAX,
+    {.name = "size", .value = "SIZE", .kind = OPTION_SIZE, .at = AT(size), .min = 1,
+     .help = "of the disk: needed for a stream, else at least that of FILE"},
+    {.name = "block-size", .value = "SIZE", .kind = OPTION_SIZE, .at = AT(block_size),
+     .fallback = "128K", .min = BLOCK_SIZE_MIN, .max = BLOCK_SIZE_MAX,
      .help = "unit of hashing, deduplication and caching, a power of two"},
-    {.name = "object-size",
-     .value = "SIZE",
-     .kind = OPTION_SIZE,
-     .at = AT(object_size),
-     .fallback = "4M",
-     .min = BLOCK_SIZE_MIN,
-     .max = OBJECT_SIZE_MAX,
+    {.name = "object-size", .value = "SIZE", .kind = OPTION_SIZE, .at = AT(object_size),
+     .fallback = "4M", .min = BLOCK_SIZE_MIN, .max = OBJECT_SIZE_MAX,
      .help = "size of full objects in the store, a multiple of the block size"},
 };
+/* clang-format on */
 
 struct import {
     struct runtime runtime;

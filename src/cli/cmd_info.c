@@ -7,12 +7,12 @@ struct info_options {
     bool json;
 };
 
+/* clang-format off */
 static const struct option_spec specs[] = {
-    {.name = "json",
-     .kind = OPTION_SWITCH,
-     .at = offsetof(struct info_options, json),
+    {.name = "json", .kind = OPTION_SWITCH, .at = offsetof(struct info_options, json),
      .help = "as JSON, sizes in bytes"},
 };
+/* clang-format on */
 
 static int run(const struct invocation *v)
 {

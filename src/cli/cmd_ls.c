@@ -7,12 +7,12 @@ struct ls_options {
     bool json;
 };
 
+/* clang-format off */
 static const struct option_spec specs[] = {
-    {.name = "json",
-     .kind = OPTION_SWITCH,
-     .at = offsetof(struct ls_options, json),
+    {.name = "json", .kind = OPTION_SWITCH, .at = offsetof(struct ls_options, json),
      .help = "as JSON, sizes in bytes"},
 };
+/* clang-format on */
 
 static void print_json(const struct export_info *first)
 {

@@ -19,19 +19,15 @@ struct common_options {
     int log_level; /* enum log_level, or -1 */
 };
 
+/* clang-format off */
 static const struct option_spec common_specs[] = {
-    {.name = "store",
-     .value = "URL",
-     .kind = OPTION_TEXT,
-     .at = offsetof(struct common_options, store),
-     .help =
-         "where the disks are: file:/path, s3://bucket[/prefix][?endpoint=URL&region=R&path_style=1], mem:"},
-    {.name = "log-level",
-     .value = "LEVEL",
-     .kind = OPTION_LEVEL,
+    {.name = "store", .value = "URL", .kind = OPTION_TEXT, .at = offsetof(struct common_options, store),
+     .help = "where the disks are: file:/path, s3://bucket[/prefix][?name=value...] or mem:"},
+    {.name = "log-level", .value = "LEVEL", .kind = OPTION_LEVEL,
      .at = offsetof(struct common_options, log_level),
      .help = "debug, info, warn, error or off"},
 };
+/* clang-format on */
 
 /* --------------------------------------------------------------- complaints */
 
@@ -250,6 +246,10 @@ int main(int argc, char **argv)
     int status = parse_all(&p, argc, argv);
     if (!status)
         status = run(&p);
+    if (p.options) {
+        tables_of(&p, t);
+        options_end(&t[1]);
+    }
     mem_free(p.options);
     return status;
 }

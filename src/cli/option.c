@@ -142,9 +142,11 @@ static enum err set_value(const struct option_table *t, const struct option_spec
 static enum err take_list(const struct option_table *t, const struct option_spec *s, const char *shown,
                           const char *text, struct complaint *c)
 {
-    char *copy = mem_strdup(text); /* its pieces live as long as the process */
+    struct option_list *l = place(t, s);
     enum err e = ERR_OK;
-    for (char *save = NULL, *item = strtok_r(copy, ",", &save); item && !e; item = strtok_r(NULL, ",", &save))
+    l->owned = mem_strdup(text);
+    for (char *save = NULL, *item = strtok_r(l->owned, ",", &save); item && !e;
+         item = strtok_r(NULL, ",", &save))
         e = set_value(t, s, shown, item, c);
     return e;
 }
@@ -165,6 +167,15 @@ enum err options_begin(const struct option_table *t, struct complaint *c)
             return e;
     }
     return ERR_OK;
+}
+
+void options_end(const struct option_table *t)
+{
+    for (size_t i = 0; i < t->count; i++) {
+        struct option_list *l = place(t, &t->specs[i]);
+        if (t->specs[i].kind == OPTION_LIST)
+            mem_free(l->owned);
+    }
 }
 
 /* ------------------------------------------------------------- command line */
@@ -205,7 +216,7 @@ static enum err take(const struct option_table *t, const struct option_spec *s, 
     *took_next = !equals;
     struct option_list *l = s->kind == OPTION_LIST ? place(t, s) : NULL;
     if (l && !l->typed)
-        *l = (struct option_list){.typed = true};
+        *l = (struct option_list){.typed = true, .owned = l->owned};
     return set_value(t, s, shown, text, c);
 }
 

@@ -23,7 +23,8 @@
 struct option_list {
     const char *items[OPTION_LIST_MAX];
     size_t count;
-    bool typed; /* on the command line, which replaces what the environment says */
+    bool typed;  /* on the command line, which replaces what the environment says */
+    char *owned; /* the environment's text, cut into items */
 };
 
 enum option_kind {
@@ -55,6 +56,8 @@ struct option_table {
 /* Sets every value of the table to its fallback, then to what the environment says. INVALID with a complaint.
  */
 MUST_CHECK enum err options_begin(const struct option_table *, struct complaint *);
+/* Frees what the values own. */
+void options_end(const struct option_table *);
 /* Reads arg (and next, when the value stands there: *took_next) as an option of one of the tables. INVALID
  * with a complaint that suggests the nearest name when there is none such. */
 MUST_CHECK enum err options_take(const struct option_table *, size_t tables, const char *arg,

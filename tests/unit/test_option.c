@@ -17,33 +17,26 @@ struct values {
 };
 
 #define AT(field) offsetof(struct values, field)
+/* clang-format off */
 static const struct option_spec specs[] = {
-    {.name = "force", .kind = OPTION_SWITCH, .at = AT(force), .help = "do it"},
-    {.name = "name", .value = "NAME", .kind = OPTION_TEXT, .at = AT(name), .help = "what it is called"},
-    {.name = "listen",
-     .value = "ADDRESS",
-     .kind = OPTION_LIST,
-     .fallback = "here",
-     .at = AT(listen),
+    {.name = "force", .kind = OPTION_SWITCH, .at = AT(force),
+     .help = "do it"},
+    {.name = "name", .value = "NAME", .kind = OPTION_TEXT, .at = AT(name),
+     .help = "what it is called"},
+    {.name = "listen", .value = "ADDRESS", .kind = OPTION_LIST, .fallback = "here", .at = AT(listen),
      .help = "where"},
-    {.name = "cache-size",
-     .value = "SIZE",
-     .kind = OPTION_SIZE,
-     .fallback = "256M",
-     .min = 4 * MIB,
-     .max = TIB,
-     .at = AT(size),
+    {.name = "cache-size", .value = "SIZE", .kind = OPTION_SIZE,
+     .fallback = "256M", .min = 4 * MIB, .max = TIB, .at = AT(size),
      .help = "how much"},
-    {.name = "lease-ttl",
-     .value = "TIME",
-     .kind = OPTION_DURATION,
-     .fallback = "30s",
-     .min = 3 * NS_PER_S,
-     .at = AT(ttl),
+    {.name = "lease-ttl", .value = "TIME", .kind = OPTION_DURATION,
+     .fallback = "30s", .min = 3 * NS_PER_S, .at = AT(ttl),
      .help = "how long"},
-    {.name = "count", .value = "N", .kind = OPTION_NUMBER, .max = 9, .at = AT(count), .help = "how many"},
-    {.name = "log-level", .value = "LEVEL", .kind = OPTION_LEVEL, .at = AT(level), .help = "how loud"},
+    {.name = "count", .value = "N", .kind = OPTION_NUMBER, .max = 9, .at = AT(count),
+     .help = "how many"},
+    {.name = "log-level", .value = "LEVEL", .kind = OPTION_LEVEL, .at = AT(level),
+     .help = "how loud"},
 };
+/* clang-format on */
 
 static struct values values;
 static const struct option_table table = {.specs = specs, .count = COUNT_OF(specs), .values = &values};
@@ -56,6 +49,13 @@ static int start_clean(void **state)
         char variable[OPTION_VARIABLE_MAX];
         unsetenv(option_variable(specs[i].name, variable));
     }
+    return 0;
+}
+
+static int free_values(void **state)
+{
+    (void)state;
+    options_end(&table);
     return 0;
 }
 
@@ -205,11 +205,9 @@ static void a_list_is_bounded(void **state)
     refuses("--listen", "x", "--listen was given more than 32 times");
 }
 
-RUN_TESTS(cmocka_unit_test_setup(fallbacks_stand_where_nothing_is_said, start_clean),
-          cmocka_unit_test_setup(values_are_taken_beside_or_behind_the_name, start_clean),
-          cmocka_unit_test_setup(the_environment_stands_in_and_what_is_typed_wins, start_clean),
-          cmocka_unit_test_setup(a_list_in_the_environment_replaces_the_fallback, start_clean),
-          cmocka_unit_test_setup(what_is_wrong_is_named, start_clean),
-          cmocka_unit_test_setup(the_nearest_name_is_suggested, start_clean),
-          cmocka_unit_test_setup(the_environment_is_checked_alike, start_clean),
-          cmocka_unit_test_setup(a_list_is_bounded, start_clean))
+#define TEST(name) cmocka_unit_test_setup_teardown(name, start_clean, free_values)
+RUN_TESTS(TEST(fallbacks_stand_where_nothing_is_said), TEST(values_are_taken_beside_or_behind_the_name),
+          TEST(the_environment_stands_in_and_what_is_typed_wins),
+          TEST(a_list_in_the_environment_replaces_the_fallback), TEST(what_is_wrong_is_named),
+          TEST(the_nearest_name_is_suggested), TEST(the_environment_is_checked_alike),
+          TEST(a_list_is_bounded))
