@@ -30,9 +30,29 @@ def info(uri, *options):
     return json.loads(run("nbdinfo", "--json", *options, uri))["exports"][0]
 
 
+class Handle(nbd.NBD):
+    """With `with`: says goodbye to the server at the end."""
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, *_):
+        if kind is None:
+            self.shutdown()
+        self.drop()
+
+    def drop(self):
+        """Closes the socket without a word, now and not when Python collects the handle."""
+        handle, self._o = self._o, None
+        if handle is not None:
+            nbd.libnbdmod.close(handle)
+
+    def __del__(self):
+        self.drop()
+
+
 def connect(uri, contexts=()):
-    """A libnbd handle."""
-    handle = nbd.NBD()
+    handle = Handle()
     for context in contexts:
         handle.add_meta_context(context)
     handle.connect_uri(uri)
@@ -80,10 +100,17 @@ def ext4_image(path, size_mib, data_mib, seed=1):
         run("/sbin/mke2fs", "-q", "-t", "ext4", "-d", tree, path, f"{size_mib}M")
 
 
-def fio(uri, *options, job="verify", timeout=300):
+def fio(uri, *options, timeout=300):
     """Runs one job on fio's nbd engine; its figures. Fails when fio saw any error."""
-    text = run("fio", f"--name={job}", "--ioengine=nbd", f"--uri={uri}", "--output-format=json", *options,
-               timeout=timeout)
+    return fio_figures(run("fio", "--name=job", "--ioengine=nbd", f"--uri={uri}", "--output-format=json",
+                           *options, timeout=timeout))
+
+
+def fio_file(path, timeout=300):
+    return fio_figures(run("fio", "--output-format=json", path, timeout=timeout))
+
+
+def fio_figures(text):
     jobs = json.loads(text[text.index("{"):])["jobs"]
     assert all(job["error"] == 0 for job in jobs), text[-2000:]
     return jobs

@@ -1,15 +1,15 @@
 """What was written to an export, by whom and when: and whether what is there after a crash is one cut of it.
 
-Every sector that is written carries its export, its own offset and the sequence number of the write, all over
-its 512 bytes, so that a wrong byte names its writer. Time is the client's: a counter of events, moved on by each
-request sent and each answer received. One operation *precedes* another if it was answered before the other was
-sent; operations under way at the same time never overlap (the writer sees to that), so each sector's history is
-in order of sequence.
+Every sector that is written carries its export, its own offset and the sequence number of the write, all
+over its 512 bytes, so that a wrong byte names its writer. Time is the client's: a counter of events, moved
+on by each request sent and each answer received. One operation *precedes* another if it was answered
+before the other was sent; operations under way at the same time never overlap (the writer sees to that),
+so each sector's history is in order of sequence.
 
 A crash keeps the operations of some set that is closed under *precedes* and holds everything that a flush
-promised: whatever was answered before an answered FLUSH was sent, the same for an answered operation with FUA,
-and that operation itself. Any such set is the state at one moment. `History.check` finds the smallest set that
-explains every sector, or raises.
+promised: whatever was answered before an answered FLUSH was sent, the same for an answered operation with
+FUA, and that operation itself. Any such set is the state at one moment. `History.check` finds the smallest
+set that explains every sector, or raises.
 """
 
 import struct
@@ -128,8 +128,8 @@ class History:
                     return history[:n + 1]
             if at_least:
                 raise Violation(self.lost(sector, sequence, at_least))
-            raise Violation(f"sector {sector} holds write {sequence}, which was never sent to it; its history:"
-                            f" first {self.base[sector]}, then {history}")
+            raise Violation(f"sector {sector} holds write {sequence}, which was never sent there; "
+                            f"its history: first {self.base[sector]}, then {history}")
         if at_least is None and (self.base[sector] == 0 or any(o.zeroes for o in history)):
             return [] if self.base[sector] == 0 else self.up_to_first_zeroes(history, 0)
         if at_least is None:

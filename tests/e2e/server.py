@@ -1,6 +1,7 @@
-"""A server under test: `ashlar serve` as a process that can be measured, stopped, killed and started again."""
+"""A server under test: `ashlar serve` as a process that can be measured, stopped, killed, started again."""
 
 import os
+import re
 import select
 import signal
 import socket
@@ -21,11 +22,11 @@ class Server:
         self.store = store
         self.url = url or store.url
         self.env = env or {}
-        self.port = free_port() if tcp else None
+        self.port = None
         self.process = None
         self.arguments = ["--log-level", log_level, "--listen", f"unix:{self.socket_path}"]
         if tcp:
-            self.arguments += ["--listen", f"127.0.0.1:{self.port}"]
+            self.arguments += ["--listen", f"127.0.0.1:{free_port()}"]
         if auto_create:
             self.arguments += ["--auto-create", str(auto_create)]
         self.arguments += map(str, arguments)
@@ -43,10 +44,12 @@ class Server:
         os.close(writing)
         try:
             ready, _, _ = select.select([reading], [], [], timeout)
-            said = os.read(reading, 100) if ready else None
+            said = os.fdopen(reading, closefd=False).read() if ready else None
         finally:
             os.close(reading)
         if said:
+            found = re.search(r"nbd://127\.0\.0\.1:(\d+)/", said)
+            self.port = int(found.group(1)) if found else None
             return True
         if said is None:
             self.process.send_signal(signal.SIGKILL)

@@ -5,6 +5,7 @@ import select
 
 import nbd
 
+from clients import connect
 from history import History, Operation, SECTOR, payload
 
 
@@ -27,15 +28,13 @@ class Writer:
         self.handles = []
         self.depth = depth
         for _ in range(connections):
-            handle = nbd.NBD()
-            handle.connect_uri(uri)
-            self.handles.append(handle)
+            self.handles.append(connect(uri))
         self.busy = {}  # of the operations under way: key -> (handle, operation or None, finish)
         self.failed = None
 
     def close(self):
         for handle in self.handles:
-            handle.close()
+            handle.drop()
         self.handles = []
 
     def step(self):
@@ -52,6 +51,16 @@ class Writer:
         if any(handle.aio_is_dead() or handle.aio_is_closed() for handle in self.handles):
             raise Gone("connection closed")
 
+    def finish(self):
+        """Takes the answers to everything under way, then flushes."""
+        for handle in self.handles:
+            while handle.aio_in_flight():
+                handle.poll(-1)
+        sent = self.tick()
+        self.handles[0].flush()
+        self.tick()
+        self.history.promise(sent)
+
     def poll(self):
         poller = select.poll()
         by_fd = {}
@@ -61,7 +70,7 @@ class Writer:
                 (select.POLLOUT if wanted & nbd.AIO_DIRECTION_WRITE else 0)
             by_fd[handle.aio_get_fd()] = handle
             poller.register(handle.aio_get_fd(), events)
-        for fd, events in poller.poll(100):
+        for fd, events in poller.poll(5):
             handle = by_fd[fd]
             if events & (select.POLLIN | select.POLLHUP | select.POLLERR) and \
                     handle.aio_get_direction() & nbd.AIO_DIRECTION_READ:
@@ -144,12 +153,9 @@ class Writer:
 
     def verify(self, uri):
         """After a crash: the whole export is one cut of the history, which is where the next one begins."""
-        handle = nbd.NBD()
-        handle.connect_uri(uri)
         parts = range(0, self.size, 4 << 20)
-        content = b"".join(handle.pread(min(4 << 20, self.size - at), at) for at in parts)
-        handle.shutdown()
-        handle.close()
+        with connect(uri) as handle:
+            content = b"".join(handle.pread(min(4 << 20, self.size - at), at) for at in parts)
         base = self.history.check(content)
         operations = len(self.history.operations)
         self.history = History(self.export, self.size, base)
