@@ -11,10 +11,11 @@ import urllib.parse
 
 class Server:
     """arguments: more of them for serve. tcp: listen on a free port of 127.0.0.1 as well as on a unix socket.
-    env: more variables. build: "faults" for the one that can crash at a mark. auto_create: a size or None."""
+    env: more variables. build: "faults" for the one that can crash at a mark. auto_create: a size or None.
+    wrapper: a command that runs it, given the server's as arguments."""
 
     def __init__(self, case, store, arguments=(), tcp=False, env=None, build=None, auto_create=None, url=None,
-                 log_level="info", name=None):
+                 log_level="info", name=None, wrapper=()):
         self.name = name or f"server{len(case.servers)}"
         self.log_path = case.path(f"{self.name}.log")
         self.socket_path = case.path(f"{self.name}.sock")
@@ -22,6 +23,7 @@ class Server:
         self.store = store
         self.url = url or store.url
         self.env = env or {}
+        self.wrapper = list(wrapper)
         self.port = None
         self.process = None
         self.arguments = ["--log-level", log_level, "--listen", f"unix:{self.socket_path}"]
@@ -34,7 +36,8 @@ class Server:
     def start(self, env=None, timeout=60, may_die=False):
         """Returns once the server says that it is ready. may_die: returns False when it ends before that."""
         reading, writing = os.pipe()
-        command = [self.program, "--store", self.url, "serve", "--ready-fd", str(writing), *self.arguments]
+        command = [*self.wrapper, self.program, "--store", self.url, "serve", "--ready-fd", str(writing),
+                   *self.arguments]
         with open(self.log_path, "ab") as log:
             log.write(f"---- {' '.join(command)}\n".encode())
             log.flush()

@@ -82,7 +82,7 @@ def test_garbage_is_closed_with_one_line(case):
 @limit(120)
 @on("dir")
 def test_stated_lengths_that_never_come(case):
-    """Fifty clients announce much and send nothing: memory stays, others are served, the handshake times out."""
+    """Fifty clients announce much and send nothing: memory stays, others are served, handshakes time out."""
     case.ashlar("create", "disk", "64M")
     server = case.server("--write-buffer", "16M", "--cache-size", "16M", "--inline-buffer", "16M")
     works(server)
@@ -200,7 +200,7 @@ def test_slow_sockets(case):
         hoarders.append(hoarder)
     works(server)
     grown = server.memory()
-    assert grown < (1500 if case.sanitized else 600) * MIB, f"{grown / MIB:.0f} MiB for replies nobody fetches"
+    assert grown < (1500 if case.sanitized else 600) * MIB, f"{grown / MIB:.0f} MiB with hoarders"
     for hoarder in hoarders:
         hoarder.socket.close()
     works(server)

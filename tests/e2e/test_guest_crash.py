@@ -1,8 +1,8 @@
 """The machine dies, page cache and all: server and directory store in the guest, QEMU killed after a FLUSH.
 
 The writer is here and reaches the guest's server through a forwarded port; the guest's disk is a file that
-lives on. Because kill -9 of the server alone spares the page cache, only this shows that every fsync is there;
-and each fsync that is taken out on purpose is missed.
+lives on. Because kill -9 of the server alone spares the page cache, only this shows that every fsync is
+there; and each fsync that is taken out on purpose is missed.
 """
 
 import os
