@@ -10,8 +10,6 @@ import clients
 import fake_s3
 from harness import MIB, Skip, limit, on, quick, until
 
-BOTH = ("rgw", "minio")
-
 
 class Elsewhere:
     """A store as the command line names it, wrongly."""
@@ -30,52 +28,11 @@ def refused(case, url, env, *words):
 
 
 @quick
-@limit(250)
-@on(*BOTH)
-def test_wrong_bucket_and_credentials(case):
-    url, env = case.store.url, case.store.env
-    refused(case, url.replace("ashlar-tests", "no-such-bucket-here"), env, "no-such-bucket-here")
-    refused(case, url, {**env, "AWS_SECRET_ACCESS_KEY": "wrong"}, "secret", "credential", "key")
-    refused(case, url, {**env, "AWS_ACCESS_KEY_ID": "NOBODY"}, "access key", "credential", "key")
-
-
-@quick
-@limit(250)
-@on("dir")
-def test_store_that_cannot_be_reached(case):
-    env = {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b"}
-    refused(case, "s3://bucket/x?endpoint=http://127.0.0.1:1&region=r&path_style=1", env, "127.0.0.1:1")
-    refused(case, "s3://bucket/x?endpoint=http://127.0.0.1:1&region=r",
-            {"HOME": case.folder, "AWS_EC2_METADATA_DISABLED": "true"}, "credential")
-    with open(case.path("plain file"), "w", encoding="ascii"):
-        pass
-    refused(case, f"file:{case.path('plain file')}", {}, "not a directory", "director")
-
-
-@quick
 @on("dir")
 def test_store_that_ignores_conditions(case):
     endpoint = fake_s3.start()
     env = {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b"}
     refused(case, f"s3://bucket/x?endpoint={endpoint}&region=r&path_style=1", env, "condition")
-
-
-@quick
-@on("dir")
-def test_misuse(case):
-    for words in (("create", "disk", "12 parsecs"), ("create", "disk", "0"), ("create", "a@b", "1M"),
-                  ("create", "disk"), ("create", "disk", "1M", "--block-size", "5000"), ("nonsense",), (),
-                  ("serve", "--no-such-option"), ("serve", "--cache-size", "much"), ("ls", "superfluous"),
-                  ("serve", "--listen", "nowhere"), ("create", "disk", "1M", "--object-size", "1K"),
-                  ("--store", "ftp://x", "ls"), ("info",), ("create", "", "1M")):
-        done = case.ashlar(*words, status=None, timeout=20)
-        assert done.returncode == 2, f"{words}: status {done.returncode}, {done.stderr}"
-        assert done.stderr.strip(), f"{words}: not a word"
-    missing = case.ashlar("info", "nobody", status=None)
-    assert missing.returncode == 1 and "nobody" in missing.stderr
-    case.ashlar("create", "disk", "1M")
-    again = case.ashlar("create", "disk", "1M", status=None)
-    assert again.returncode == 1 and "disk" in again.stderr
 
 
 @quick
