@@ -42,8 +42,6 @@ struct engine {
     struct volume *checkpointing; /* holds the reserve: one checkpoint at a time */
     struct list checkpoints_waiting;
 
-    struct list held_answers;    /* struct volume_req, while the lease is unconfirmed */
-
     uint64_t blocks_stored, block_bytes_stored, dedup_hits;
 };
 

@@ -72,7 +72,7 @@ struct volume_close {
     struct volume *volume;
     void (*done)(struct volume_close *);
     enum err err;  /* OK; FENCED: it was not ours any more; CANCELED: abandoned, what was flushed is safe */
-    void *impl;
+    struct task task; /* private */
 };
 
 /* Clean close: checkpoints, marks the manifest closed. No request is under way, none may follow. Waits for the store;
@@ -134,6 +134,7 @@ struct volume_req {
      * the range when there are more than status_limit. */
     struct volume_segment *segments;
     size_t segment_count;
+    struct volume_segment few[4]; /* where segments points while there are no more */
     size_t status_limit; /* STATUS, the caller's: at most so many segments; 0: 1,024 */
 
     /* private */

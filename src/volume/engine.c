@@ -1,0 +1,118 @@
+#include "volume/engine.h"
+
+#include <assert.h>
+#include <stdio.h>
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "volume/fetch.h"
+#include "volume/swap.h"
+#include "volume/volume_state.h"
+
+void engine_config_defaults(struct engine_config *c)
+{
+    *c = (struct engine_config){
+        .addresses = "",
+        .cache_bytes = 256 * MIB,
+        .write_buffer_bytes = 64 * MIB,
+        .inline_bytes = 64 * MIB,
+        .dedup_bytes = 8 * MIB,
+        .flush_interval_ns = 5 * NS_PER_S,
+        .checkpoint_interval_ns = 60 * NS_PER_S,
+        .lease_ttl_ns = 30 * NS_PER_S,
+    };
+}
+
+/* The write buffer has waiters or is filling up. */
+static void pressure(struct task *t)
+{
+    struct engine *e = CONTAINER_OF(t, struct engine, pressure);
+    budget_serve(&e->write_budget);
+    if (e->store_full)
+        volume_refuse_waiting(e);
+    write_back_pressure(e);
+}
+
+static void write_budget_room(struct budget *b)
+{
+    struct engine *e = CONTAINER_OF(b, struct engine, write_budget);
+    loop_post(e->loop, &e->pressure);
+}
+
+static void lease_confirmed(struct engine *e)
+{
+    volume_release_answers(e);
+}
+
+static void declared_dead(struct engine *e)
+{
+    LIST_EACH(&e->volumes, k)
+        if (!CONTAINER_OF(k, struct volume, link)->opening)
+            CONTAINER_OF(k, struct volume, link)->fenced = true;
+}
+
+static void revived(struct engine *e)
+{
+    LIST_EACH(&e->volumes, k)
+        retake_start(CONTAINER_OF(k, struct volume, link), "this server was declared dead");
+}
+
+struct engine *engine_create(struct loop *loop, struct objstore *store, const struct engine_config *config)
+{
+    struct engine *e = MEM_NEW(struct engine);
+    e->loop = loop;
+    e->store = store;
+    e->config = *config;
+    snprintf(e->addresses, sizeof e->addresses, "%s", config->addresses ? config->addresses : "");
+    random_id(loop, e->server_id);
+    e->cache = cache_create(config->cache_bytes);
+    e->dedup = dedup_create(config->dedup_bytes);
+    list_init(&e->volumes);
+    list_init(&e->uploads_waiting);
+    list_init(&e->checkpoints_waiting);
+    budget_init(&e->write_budget, config->write_buffer_bytes, write_budget_room);
+    budget_init(&e->inline_budget, config->inline_bytes, NULL);
+    e->pressure.run = pressure;
+    fetches_init(&e->fetches);
+    lease_init(&e->lease, e);
+    e->lease.confirmed = lease_confirmed;
+    e->lease.died = declared_dead;
+    e->lease.revived = revived;
+    return e;
+}
+
+void engine_destroy(struct engine *e)
+{
+    if (!e)
+        return;
+    assert(list_empty(&e->volumes));
+    task_cancel(&e->pressure);
+    lease_finish(&e->lease);
+    cache_destroy(e->cache);
+    dedup_destroy(e->dedup);
+    mem_free(e);
+}
+
+const char *engine_server_id(const struct engine *e)
+{
+    return e->server_id;
+}
+
+void engine_stats(const struct engine *e, struct engine_stats *s)
+{
+    *s = (struct engine_stats){.write_buffer_used = e->write_budget.used,
+                               .inline_used = e->inline_budget.used,
+                               .dedup_hits = e->dedup_hits,
+                               .blocks_stored = e->blocks_stored,
+                               .block_bytes_stored = e->block_bytes_stored,
+                               .lease_held = lease_holds(&e->lease, loop_fresh_ns(e->loop))};
+    struct cache_stats c;
+    cache_stats(e->cache, &c);
+    s->cache_used = c.used_bytes;
+    s->cache_hits = c.hits;
+    s->cache_misses = c.misses;
+    s->cache_evictions = c.evictions;
+    struct dedup_stats d;
+    dedup_stats(e->dedup, &d);
+    s->dedup_entries = d.entries;
+}

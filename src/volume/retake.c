@@ -1,0 +1,178 @@
+/* A fenced server takes a new epoch itself, where the manifest is still the one it wrote (DESIGN §4.6): nothing is
+ * lost, nothing is counted. Otherwise the export is lost to it. */
+#include <assert.h>
+#include <stdio.h>
+
+#include "base/log.h"
+#include "base/mark.h"
+#include "base/mem.h"
+#include "volume/replay.h"
+#include "volume/volume_state.h"
+
+struct retake {
+    struct volume *volume;
+    enum { RETAKE_QUIET, RETAKE_GET, RETAKE_SEAL, RETAKE_SWAP } state;
+    bool stopped;
+    struct manifest_get get;
+    struct replay replay;
+    struct manifest next;
+    struct swap swap;
+};
+
+static void retake_end(struct retake *r, bool lost)
+{
+    struct volume *v = r->volume;
+    manifest_finish(&r->next);
+    mem_free(r);
+    v->retake = NULL;
+    v->swapping = false;
+    if (lost)
+        volume_lose(v, ERR_FENCED);
+    loop_post(v->engine->loop, &v->pump);
+}
+
+static void swapped(struct retake *r)
+{
+    struct volume *v = r->volume;
+    manifest_finish(&v->manifest);
+    v->manifest = r->next;
+    memset(&r->next, 0, sizeof r->next);
+    snprintf(v->etag, sizeof v->etag, "%s", r->swap.etag);
+    log_restart(v, r->replay.end);
+    v->folder = volume_folder(v, v->manifest.epoch, v->manifest.folder);
+    v->checkpoint_first = v->manifest.segment_count >= MANIFEST_SEGMENTS_MAX;
+    v->older_epochs_clean = false;
+    v->fenced = false;
+    mark_hit("fenced-owner-took-new-epoch");
+    log_warn("export", "%s: took a new epoch, %u, itself; nothing was lost", v->name, v->manifest.epoch);
+    retake_end(r, false);
+    volume_release_answers(v->engine);
+    if (strcmp(v->manifest.owner, v->engine->server_id) != 0)
+        retake_start(v, "this server was declared dead meanwhile");
+}
+
+static void retake_get(struct retake *);
+
+static void swap_done(struct swap *s)
+{
+    struct retake *r = CONTAINER_OF(s, struct retake, swap);
+    if (s->err == ERR_OK) {
+        swapped(r);
+        return;
+    }
+    if (s->err == ERR_CONFLICT)
+        manifest_finish(&s->found);
+    if (r->stopped)
+        retake_end(r, false);
+    else
+        retake_get(r);
+}
+
+static void start_swap(struct retake *r)
+{
+    struct volume *v = r->volume;
+    struct manifest *next = &r->next;
+    manifest_finish(next);
+    manifest_copy(next, &v->manifest);
+    if (r->replay.end > next->position) {
+        next->segments = mem_realloc(next->segments, (next->segment_count + 1) * sizeof *next->segments);
+        struct segment *s = &next->segments[next->segment_count++];
+        *s = (struct segment){.epoch = next->epoch, .from = next->position, .to = r->replay.end};
+        memcpy(s->nonce, next->folder, sizeof s->nonce);
+    }
+    next->epoch++;
+    next->position = 0;
+    snprintf(next->owner, sizeof next->owner, "%s", v->engine->server_id);
+    random_folder(v->engine->loop, next->folder);
+    manifest_renew(next, v->engine->loop);
+    r->state = RETAKE_SWAP;
+    r->swap = (struct swap){.engine = v->engine, .name = v->name, .next = next, .done = swap_done};
+    snprintf(r->swap.etag, sizeof r->swap.etag, "%s", v->etag);
+    snprintf(r->swap.former_nonce, sizeof r->swap.former_nonce, "%s", v->manifest.nonce);
+    swap_start(&r->swap);
+}
+
+static void sealed(struct replay *p)
+{
+    struct retake *r = CONTAINER_OF(p, struct retake, replay);
+    if (r->stopped)
+        retake_end(r, false);
+    else if (p->err)
+        retake_get(r); /* the manifest tells */
+    else
+        start_swap(r);
+}
+
+static void got_manifest(struct manifest_get *g)
+{
+    struct retake *r = CONTAINER_OF(g, struct retake, get);
+    struct volume *v = r->volume;
+    bool ours = !g->err && strcmp(g->manifest.nonce, v->manifest.nonce) == 0;
+    if (!g->err)
+        manifest_finish(&g->manifest);
+    if (r->stopped || !ours) {
+        retake_end(r, !r->stopped);
+        return;
+    }
+    snprintf(v->etag, sizeof v->etag, "%s", g->etag);
+    r->state = RETAKE_SEAL;
+    r->replay = (struct replay){
+        .volume = v, .folder = v->folder, .from = v->stored_end, .seal = true, .look = true, .done = sealed};
+    replay_start(&r->replay);
+}
+
+static void retake_get(struct retake *r)
+{
+    r->state = RETAKE_GET;
+    r->get = (struct manifest_get){.engine = r->volume->engine, .name = r->volume->name, .done = got_manifest};
+    manifest_get_start(&r->get);
+}
+
+void retake_poke(struct volume *v)
+{
+    struct retake *r = v->retake;
+    if (r->state != RETAKE_QUIET)
+        return;
+    if (r->stopped) {
+        mem_free(r);
+        v->retake = NULL;
+        return;
+    }
+    if (v->swapping || !log_stopped(v))
+        return;
+    v->swapping = true;
+    retake_get(r);
+}
+
+void retake_start(struct volume *v, const char *why)
+{
+    v->fenced = true;
+    if (v->retake || v->lost || v->opening || v->abandoned)
+        return;
+    log_warn("export", "%s: fenced: %s", v->name, why);
+    v->retake = MEM_NEW(struct retake);
+    v->retake->volume = v;
+    loop_post(v->engine->loop, &v->pump);
+}
+
+void retake_stop(struct volume *v)
+{
+    struct retake *r = v->retake;
+    if (!r)
+        return;
+    r->stopped = true;
+    switch (r->state) {
+    case RETAKE_QUIET:
+        loop_post(v->engine->loop, &v->pump);
+        return;
+    case RETAKE_GET:
+        manifest_get_cancel(&r->get);
+        return;
+    case RETAKE_SEAL:
+        replay_cancel(&r->replay);
+        return;
+    case RETAKE_SWAP:
+        swap_cancel(&r->swap);
+        return;
+    }
+}

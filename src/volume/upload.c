@@ -1,0 +1,355 @@
+#include "volume/upload.h"
+
+#include <assert.h>
+
+#include "base/bytes.h"
+#include "base/log.h"
+#include "base/mark.h"
+#include "base/mem.h"
+
+#define SLICES_MAX 4096 /* in one upload: bounds its descriptors, not its bytes */
+
+static void upload_step(struct upload *);
+
+struct upload *upload_create(struct engine *engine, uint32_t block_size, uint32_t object_size)
+{
+    struct upload *u = MEM_NEW(struct upload);
+    u->engine = engine;
+    u->block_size = block_size;
+    u->object_size = object_size;
+    return u;
+}
+
+static void add_slice(struct upload *u, const struct extent *e)
+{
+    if (u->slice_count == u->slice_room) {
+        u->slice_room = u->slice_room ? 2 * u->slice_room : 32;
+        u->slices = mem_realloc(u->slices, u->slice_room * sizeof *u->slices);
+    }
+    u->slices[u->slice_count++] = (struct upload_slice){.start = e->start,
+                                                        .end = e->end,
+                                                        .generation = e->content.data.generation,
+                                                        .buf = buf_ref(e->content.data.buf),
+                                                        .skip = e->content.skip};
+}
+
+static struct upload_piece *add_piece(struct upload *u)
+{
+    if (u->piece_count == u->piece_room) {
+        u->piece_room = u->piece_room ? 2 * u->piece_room : 32;
+        u->pieces = mem_realloc(u->pieces, u->piece_room * sizeof *u->pieces);
+    }
+    struct upload_piece *p = &u->pieces[u->piece_count++];
+    memset(p, 0, sizeof *p);
+    p->first_slice = (uint32_t)u->slice_count;
+    return p;
+}
+
+struct extent *upload_add(struct upload *u, struct extent *e, bool *full)
+{
+    assert(e->content.kind == CONTENT_DATA && u->state == UPLOAD_HASH_PIECES && !u->running);
+    uint64_t block_end = (e->start / u->block_size + 1) * u->block_size, end = e->start;
+    size_t slices = 0;
+    struct extent *x = e;
+    for (; x && x->content.kind == CONTENT_DATA && x->start == end && x->start < block_end && slices < SLICES_MAX;
+         x = extents_next(x)) {
+        end = x->end;
+        slices++;
+    }
+    *full = u->piece_count && (u->bytes + (end - e->start) > u->object_size || u->slice_count + slices > SLICES_MAX);
+    if (*full)
+        return e;
+    struct upload_piece *p = add_piece(u);
+    p->start = e->start;
+    p->bytes = (uint32_t)(end - e->start);
+    p->slice_count = (uint32_t)slices;
+    u->bytes += p->bytes;
+    for (struct extent *s = e; s != x; s = extents_next(s))
+        add_slice(u, s);
+    return x;
+}
+
+/* ------------------------------------------------------------------ hashing, on a worker thread */
+
+static const uint8_t *slice_bytes(const struct upload_slice *s)
+{
+    return s->buf->data + s->skip;
+}
+
+static bool slices_are_zero(const struct upload *u, const struct upload_piece *p)
+{
+    for (uint32_t i = 0; i < p->slice_count; i++) {
+        const struct upload_slice *s = &u->slices[p->first_slice + i];
+        if (!bytes_are_zero(slice_bytes(s), (size_t)(s->end - s->start)))
+            return false;
+    }
+    return true;
+}
+
+static void hash_pieces(struct job *j)
+{
+    struct upload *u = CONTAINER_OF(j, struct upload, job);
+    for (size_t i = 0; i < u->piece_count; i++) {
+        struct upload_piece *p = &u->pieces[i];
+        p->zeros = slices_are_zero(u, p);
+        if (p->zeros)
+            continue;
+        struct sha256_state h;
+        sha256_init(&h);
+        for (uint32_t k = 0; k < p->slice_count; k++) {
+            const struct upload_slice *s = &u->slices[p->first_slice + k];
+            sha256_update(&h, slice_bytes(s), (size_t)(s->end - s->start));
+        }
+        p->hash = sha256_finish(&h);
+    }
+}
+
+static void hash_object(struct job *j)
+{
+    struct upload *u = CONTAINER_OF(j, struct upload, job);
+    u->object_hash = sha256_of_iov(u->iov, u->iov_count);
+}
+
+static void job_done(struct job *j)
+{
+    upload_step(CONTAINER_OF(j, struct upload, job));
+}
+
+static void start_job(struct upload *u, void (*work)(struct job *))
+{
+    u->job.work = work;
+    u->job.done = job_done;
+    job_start(u->engine->loop, &u->job);
+}
+
+/* ------------------------------------------------------------------------- what is left to be stored */
+
+static bool is_whole_block(const struct upload *u, const struct upload_piece *p)
+{
+    return p->bytes == u->block_size;
+}
+
+static struct upload_piece *same_in_this_object(struct upload *u, const struct upload_piece *p)
+{
+    for (struct upload_piece *q = u->pieces; q != p; q++)
+        if (!q->zeros && !q->stored && q->bytes == p->bytes && sha256_equal(&q->hash, &p->hash))
+            return q;
+    return NULL;
+}
+
+static void append_to_object(struct upload *u, const struct upload_piece *p)
+{
+    for (uint32_t k = 0; k < p->slice_count; k++) {
+        const struct upload_slice *s = &u->slices[p->first_slice + k];
+        u->iov[u->iov_count++] = (struct iovec){.iov_base = s->buf->data + s->skip, .iov_len = (size_t)(s->end - s->start)};
+    }
+    u->object_bytes += p->bytes;
+}
+
+static void lay_out_object(struct upload *u)
+{
+    u->iov = MEM_ARRAY(struct iovec, u->slice_count);
+    for (size_t i = 0; i < u->piece_count; i++) {
+        struct upload_piece *p = &u->pieces[i];
+        struct piece_ref ref;
+        if (p->zeros)
+            continue;
+        if (is_whole_block(u, p) && dedup_find(u->engine->dedup, &p->hash, p->bytes, &ref)) {
+            p->stored = piece_create(&ref);
+            u->engine->dedup_hits++;
+        } else if (!same_in_this_object(u, p)) {
+            append_to_object(u, p);
+        } else {
+            u->engine->dedup_hits++;
+        }
+    }
+}
+
+static void name_stored_pieces(struct upload *u)
+{
+    struct piece_ref ref = {.object = {.hash = u->object_hash, .turn = u->engine->turn}};
+    uint32_t offset = 0;
+    for (size_t i = 0; i < u->piece_count; i++) {
+        struct upload_piece *p = &u->pieces[i];
+        if (p->zeros || p->stored)
+            continue;
+        ref.offset = offset;
+        ref.bytes = ref.stored_bytes = p->bytes;
+        ref.hash = p->hash;
+        p->stored = piece_create(&ref);
+        offset += p->bytes;
+        for (size_t k = i + 1; k < u->piece_count; k++) {
+            struct upload_piece *q = &u->pieces[k];
+            if (!q->zeros && !q->stored && q->bytes == p->bytes && sha256_equal(&q->hash, &p->hash))
+                q->stored = piece_ref_get(p->stored);
+        }
+        if (is_whole_block(u, p))
+            dedup_add(u->engine->dedup, &ref);
+        u->engine->blocks_stored++;
+    }
+    assert(offset == u->object_bytes);
+    u->engine->block_bytes_stored += u->object_bytes;
+}
+
+/* A block that lies in one buffer of its own is worth keeping: forks and duplicates read it from memory. */
+static void remember_in_cache(struct upload *u)
+{
+    for (size_t i = 0; i < u->piece_count; i++) {
+        const struct upload_piece *p = &u->pieces[i];
+        const struct upload_slice *s = &u->slices[p->first_slice];
+        if (p->zeros || !is_whole_block(u, p) || p->slice_count > 1 || s->skip || s->buf->bytes != p->bytes)
+            continue;
+        cache_put(u->engine->cache, &p->hash, s->buf);
+        buf_recharge(s->buf, NULL); /* the cache counts what it keeps */
+    }
+}
+
+/* ------------------------------------------------------------------------------ the machine */
+
+static void put_done(struct objstore_req *r)
+{
+    upload_step(CONTAINER_OF(r, struct upload, req));
+}
+
+static void start_put(struct upload *u)
+{
+    struct object_name name = {.hash = u->object_hash, .turn = u->engine->turn};
+    key_block(&u->key, &name);
+    u->req = (struct objstore_req){.verb = OBJSTORE_PUT,
+                                   .priority = OBJSTORE_BACKGROUND,
+                                   .key = u->key.text,
+                                   .body = u->iov,
+                                   .body_count = u->iov_count,
+                                   .sha256 = &u->object_hash,
+                                   .condition = OBJSTORE_ANY,
+                                   .done = put_done};
+    objstore_submit(u->engine->store, &u->req);
+}
+
+static void start_next_waiting(struct engine *e)
+{
+    struct upload *u = LIST_ENTRY(list_pop(&e->uploads_waiting), struct upload, turn);
+    if (!u)
+        return;
+    e->uploads_running++;
+    loop_post(e->loop, &u->task);
+}
+
+static void finish(struct upload *u, enum err err)
+{
+    struct engine *e = u->engine;
+    u->err = err;
+    u->running = false;
+    e->uploads_running--;
+    start_next_waiting(e);
+    u->done(u);
+}
+
+static void upload_step(struct upload *u)
+{
+    switch (u->state) {
+    case UPLOAD_HASH_PIECES:
+        lay_out_object(u);
+        if (!u->object_bytes) {
+            u->state = UPLOAD_DONE;
+            finish(u, ERR_OK);
+            return;
+        }
+        u->state = UPLOAD_HASH_OBJECT;
+        start_job(u, hash_object);
+        return;
+    case UPLOAD_HASH_OBJECT:
+        u->state = UPLOAD_PUT;
+        start_put(u);
+        if (u->canceled)
+            objstore_cancel(&u->req);
+        return;
+    case UPLOAD_PUT:
+        if (u->req.err) {
+            u->engine->store_full |= u->req.err == ERR_NOSPACE;
+            finish(u, u->req.err);
+            return;
+        }
+        mark_hit("block-stored");
+        u->engine->store_full = false;
+        name_stored_pieces(u);
+        remember_in_cache(u);
+        u->state = UPLOAD_DONE;
+        finish(u, ERR_OK);
+        return;
+    case UPLOAD_DONE:
+        break;
+    }
+    assert(!"upload_step: nothing was under way");
+}
+
+static void run(struct upload *u)
+{
+    if (u->canceled)
+        finish(u, ERR_CANCELED);
+    else if (u->state == UPLOAD_HASH_PIECES)
+        start_job(u, hash_pieces);
+    else
+        start_put(u);
+}
+
+static void my_turn(struct task *t)
+{
+    run(CONTAINER_OF(t, struct upload, task));
+}
+
+void upload_start(struct upload *u)
+{
+    assert(u->piece_count && !u->running && u->state != UPLOAD_DONE);
+    struct engine *e = u->engine;
+    u->running = true;
+    u->err = ERR_OK;
+    u->task.run = my_turn;
+    if (e->uploads_running < UPLOADS_MAX) {
+        e->uploads_running++;
+        loop_post(e->loop, &u->task);
+    } else {
+        list_push(&e->uploads_waiting, &u->turn);
+    }
+}
+
+void upload_cancel(struct upload *u)
+{
+    if (!u->running)
+        return;
+    u->canceled = true;
+    if (link_in_list(&u->turn)) {
+        list_remove(&u->turn);
+        u->engine->uploads_running++;
+        loop_post(u->engine->loop, &u->task);
+    } else if (u->state == UPLOAD_PUT) {
+        objstore_cancel(&u->req);
+    }
+}
+
+void upload_apply(const struct upload *u, struct extents *layer)
+{
+    assert(u->state == UPLOAD_DONE);
+    for (size_t i = 0; i < u->piece_count; i++) {
+        const struct upload_piece *p = &u->pieces[i];
+        for (uint32_t k = 0; k < p->slice_count; k++) {
+            const struct upload_slice *s = &u->slices[p->first_slice + k];
+            extents_stored(layer, s->start, s->end, s->generation, p->stored, p->start);
+        }
+    }
+}
+
+void upload_destroy(struct upload *u)
+{
+    if (!u)
+        return;
+    assert(!u->running);
+    for (size_t i = 0; i < u->slice_count; i++)
+        buf_unref(u->slices[i].buf);
+    for (size_t i = 0; i < u->piece_count; i++)
+        piece_unref(u->pieces[i].stored);
+    mem_free(u->pieces);
+    mem_free(u->slices);
+    mem_free(u->iov);
+    mem_free(u);
+}
