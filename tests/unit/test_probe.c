@@ -41,8 +41,6 @@ static void passed_done(struct objstore_req *r)
 {
     struct passed *p = CONTAINER_OF(r, struct passed, inner);
     p->outer->err = p->forced ? p->forced : r->err;
-    if (p->forced == ERR_DENIED || p->forced == ERR_NOTFOUND)
-        (void)complain(&p->outer->complaint, p->forced, "forced");
     memcpy(p->outer->etag, r->etag, sizeof r->etag);
     objstore_answer(p->outer);
     mem_free(p);
@@ -56,6 +54,11 @@ static bool missing(struct wrapper *w, const char *key)
 static void wrap_submit(struct objstore *s, struct objstore_req *r)
 {
     struct wrapper *w = CONTAINER_OF(s, struct wrapper, base);
+    if (r->verb == OBJSTORE_PUT && (w->fault == DENIES || w->fault == NO_BUCKET)) {
+        r->err = complain(&r->complaint, w->fault == DENIES ? ERR_DENIED : ERR_NOTFOUND, "forced");
+        objstore_answer(r);
+        return;
+    }
     struct passed *p = MEM_NEW(struct passed);
     p->inner = *r;
     p->inner.store = NULL;
@@ -76,10 +79,6 @@ static void wrap_submit(struct objstore *s, struct objstore_req *r)
         p->forced = ERR_UNKNOWN;
         w->losses++;
     }
-    if (r->verb == OBJSTORE_PUT && w->fault == DENIES)
-        p->forced = ERR_DENIED;
-    if (r->verb == OBJSTORE_PUT && w->fault == NO_BUCKET)
-        p->forced = ERR_NOTFOUND;
     objstore_submit(w->inner, &p->inner);
 }
 
@@ -210,6 +209,7 @@ static void the_stores_own_errors_come_through(void **state)
     assert_string_equal(p.complaint.text, "forced");
     probe_with(NO_BUCKET, false, &p);
     assert_int_equal(p.err, ERR_NOTFOUND);
+    assert_int_equal(wrapped.creates, 0);
 }
 
 static void canceled_early(void **state)
