@@ -29,7 +29,7 @@ static void pressure(struct task *t)
     struct engine *e = CONTAINER_OF(t, struct engine, pressure);
     budget_serve(&e->write_budget);
     if (e->store_full)
-        volume_refuse_waiting(e);
+        volume_refuse_waiting(e, NULL, ERR_NOSPACE);
     write_back_pressure(e);
 }
 

@@ -152,7 +152,8 @@ static void take_batch(struct volume *v)
         return;
     if (v->checkpoint_first || log_is_full(v)) {
         mark_hit("flush-waits-for-checkpoint");
-        checkpoint_want(v);
+        if (!v->checkpoint)
+            checkpoint_want(v);
         return;
     }
     struct batch *b = batch_create(v);

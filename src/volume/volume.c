@@ -53,6 +53,7 @@ void volume_lose(struct volume *v, enum err why)
     v->lost = true;
     timer_stop(&v->flush_timer);
     timer_stop(&v->checkpoint_timer);
+    volume_refuse_waiting(v->engine, v, ERR_FENCED);
     log_stop(v, ERR_FENCED);
     checkpoint_stop(v);
     LIST_EACH(&v->write_backs, k)
@@ -64,6 +65,12 @@ void volume_lose(struct volume *v, enum err why)
 
 /* -------------------------------------------------------------------- changes */
 
+static void there_is_room(struct budget_wait *w)
+{
+    struct volume_req *req = CONTAINER_OF(w, struct volume_req, admission);
+    volume_answer(req->volume, req, ERR_OK);
+}
+
 static void changed(struct volume *v, struct volume_req *req)
 {
     struct engine *e = v->engine;
@@ -71,10 +78,15 @@ static void changed(struct volume *v, struct volume_req *req)
         timer_start(e->loop, &v->flush_timer, e->config.flush_interval_ns);
     if (e->write_budget.used >= e->write_budget.limit / 2)
         loop_post(e->loop, &e->pressure);
-    if (v->params.durable_writes || req->flags & VOLUME_FUA)
+    if (v->params.durable_writes || req->flags & VOLUME_FUA) {
         log_flush(v, req);
-    else
+    } else if (e->write_budget.used > e->write_budget.limit && req->verb != VOLUME_WRITE) {
+        /* WRITEs waited before they were received; these take memory as well, if little: their clients wait now */
+        req->admission = (struct budget_wait){.granted = there_is_room};
+        budget_wait(&e->write_budget, &req->admission);
+    } else {
         volume_answer(v, req, ERR_OK);
+    }
 }
 
 static void write_submit(struct volume *v, struct volume_req *req)
@@ -206,12 +218,19 @@ static void granted(struct budget_wait *w)
     admit_later(req, ERR_OK);
 }
 
-void volume_refuse_waiting(struct engine *e)
+void volume_refuse_waiting(struct engine *e, const struct volume *only, enum err err)
 {
-    struct link *k;
-    while ((k = list_pop(&e->write_budget.waiters)))
-        admit_later(CONTAINER_OF(CONTAINER_OF(k, struct budget_wait, link), struct volume_req, admission),
-                    ERR_NOSPACE);
+    LIST_EACH(&e->write_budget.waiters, k) {
+        struct budget_wait *w = CONTAINER_OF(k, struct budget_wait, link);
+        struct volume_req *req = CONTAINER_OF(w, struct volume_req, admission);
+        if (only && req->volume != only)
+            continue;
+        list_remove(k);
+        if (w->granted == granted)
+            admit_later(req, err);
+        else
+            volume_answer(req->volume, req, err);
+    }
 }
 
 bool volume_prepare_write(struct volume *v, struct volume_req *req)

@@ -108,9 +108,14 @@ bool write_back_pending(const struct volume *v, uint64_t up_to_number)
 
 /* ------------------------------------------------------------------- when the buffer fills */
 
+/* What a flush would have to take care of: all that is dirty and not on its way already. */
 static size_t footprint(const struct volume *v)
 {
-    return (size_t)v->dirty.data_bytes + v->dirty.count * sizeof(struct extent);
+    uint64_t on_the_way = 0;
+    LIST_EACH(&v->write_backs, k)
+        on_the_way += CONTAINER_OF(k, struct upload, link)->bytes;
+    uint64_t data = v->dirty.data_bytes > on_the_way ? v->dirty.data_bytes - on_the_way : 0;
+    return (size_t)data + v->dirty.count * sizeof(struct extent);
 }
 
 /* Half full: whoever holds a good part of it begins to store; with somebody waiting, whoever can. */
