@@ -20,7 +20,7 @@ struct credentials {
     char *access_key, *secret_key;
     char *session_token;               /* NULL: none */
     char *region, *endpoint, *ca_file; /* NULL: not said */
-    char *source; /* for a person: "the environment", "profile default in /root/.aws/credentials" */
+    char *source;                      /* for a person: "the environment", "profile default in PATH" */
 };
 
 /* profile may be NULL. DENIED when there are no credentials, INVALID when a named profile or file is not

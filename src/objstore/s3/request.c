@@ -8,7 +8,6 @@
 #include "objstore/s3/store.h"
 
 #define HASH_INLINE_BYTES (64 << 10) /* more is hashed on a worker thread */
-#define TROUBLE_TOLD_NS   (30 * NS_PER_S)
 
 /* ------------------------------------------------------------------- ending a request */
 
@@ -22,7 +21,7 @@ static void drop_attempt(struct s3_request *r, unsigned i)
     s3_attempt_put(r->s, a);
 }
 
-static void leave_place(struct s3_request *r)
+void s3_request_leave(struct s3_request *r)
 {
     timer_stop(&r->slow);
     drop_attempt(r, 0);
@@ -42,7 +41,7 @@ void s3_request_finish(struct s3_request *r, enum err e)
 {
     struct s3_store *s = r->s;
     struct objstore_req *q = r->req;
-    leave_place(r);
+    s3_request_leave(r);
     timer_stop(&r->wait);
     timer_stop(&r->patience);
     list_remove(&r->link);
@@ -181,7 +180,7 @@ void s3_pump(struct s3_store *s)
         run(r);
 }
 
-static void enqueue(struct s3_request *r, bool first)
+void s3_request_enqueue(struct s3_request *r, bool first)
 {
     struct list *queue =
         &r->s->queues[r->req->priority == OBJSTORE_BACKGROUND ? OBJSTORE_BACKGROUND : OBJSTORE_DEMAND];
@@ -195,127 +194,11 @@ static void enqueue(struct s3_request *r, bool first)
 
 void s3_request_again(struct s3_request *r)
 {
-    leave_place(r);
-    enqueue(r, true);
+    s3_request_leave(r);
+    s3_request_enqueue(r, true);
 }
 
 /* ----------------------------------------------------------- what comes back, in general */
-
-static void waited(struct timer *t)
-{
-    enqueue(CONTAINER_OF(t, struct s3_request, wait), true);
-}
-
-static void wait_then_again(struct s3_request *r, uint64_t base_ns, uint64_t cap_ns)
-{
-    struct s3_store *s = r->s;
-    leave_place(r);
-    r->state = S3_WAITING;
-    timer_start(s->base.loop, &r->wait, pace_backoff_ns(s->base.loop, r->tries++, base_ns, cap_ns));
-    s->base.counters.retries++;
-    s3_pump(s);
-}
-
-/* One line when it begins to last, one in a while, one when it is over. */
-static void tell_trouble(struct s3_request *r, bool needs_a_person)
-{
-    struct s3_store *s = r->s;
-    uint64_t now = loop_now_ns(s->base.loop);
-    if (needs_a_person ? r->req->patience_ns != 0 : r->tries < 2)
-        return;
-    if (!s->troubled_ns)
-        s->troubled_ns = now;
-    else if (now - s->told_ns < TROUBLE_TOLD_NS)
-        return;
-    s->told_ns = now;
-    log_warn("s3", "%s (trying again)", r->req->complaint.text);
-}
-
-static void tell_recovery(struct s3_store *s)
-{
-    if (!s->troubled_ns)
-        return;
-    uint64_t lasted = loop_now_ns(s->base.loop) - s->troubled_ns;
-    log_info("s3", "%s answers again, after %llu.%llu s", s->name, (unsigned long long)(lasted / NS_PER_S),
-             (unsigned long long)(lasted / (100 * NS_PER_MS) % 10));
-    s->troubled_ns = 0;
-}
-
-static void back_off(struct s3_request *r, const struct verdict *v, unsigned credentials_serial)
-{
-    struct s3_store *s = r->s;
-    switch (v->kind) {
-    case S3_SKEWED:
-        s->skew_ms += v->skew_ms;
-        if (r->tries++ == 0)
-            s3_request_again(r);
-        else
-            wait_then_again(r, 100 * NS_PER_MS, 2 * NS_PER_S);
-        return;
-    case S3_DENIED:
-        if (s3_credentials_refused(s, credentials_serial) && r->tries == 0)
-            s3_request_again(r);
-        else
-            wait_then_again(r, 200 * NS_PER_MS, 5 * NS_PER_S);
-        return;
-    case S3_THROTTLED:
-        s->base.counters.throttled++;
-        pace_throttled(&s->pace, loop_now_ns(s->base.loop));
-        wait_then_again(r, 100 * NS_PER_MS, 5 * NS_PER_S);
-        return;
-    case S3_BUSY:
-        wait_then_again(r, 20 * NS_PER_MS, NS_PER_S);
-        return;
-    default:
-        wait_then_again(r, 50 * NS_PER_MS, 2 * NS_PER_S);
-    }
-}
-
-static enum err complain_of(struct s3_request *r, struct http_call *c, const struct verdict *v)
-{
-    struct s3_store *s = r->s;
-    struct verdict_place place = {.bucket = s->bucket,
-                                  .host = text_of(&s->host),
-                                  .region = s->region,
-                                  .access_key = s->credentials.access_key,
-                                  .source = s->credentials.source};
-    return verdict_complain(v, c, &place, &r->req->complaint);
-}
-
-void s3_request_trouble(struct s3_request *r, struct http_call *c, const struct verdict *v)
-{
-    bool person = verdict_needs_a_person(v->kind);
-    bool is_conditional_put = r->act == S3_ACT_PUT && r->conditional;
-    unsigned serial = CONTAINER_OF(c, struct s3_attempt, call)->credentials_serial;
-    r->last_err = complain_of(r, c, v);
-    r->fresh = c->failure == HTTP_BROKEN;
-    if (is_conditional_put && !verdict_is_certainly_not_applied(v->kind)) {
-        log_debug("s3", "%s: outcome unknown: %s", r->req->key, r->req->complaint.text);
-        s3_request_finish(r, ERR_UNKNOWN);
-        return;
-    }
-    if (is_conditional_put && v->kind == S3_UNKNOWN_VERB) {
-        s3_request_finish(r, r->last_err);
-        return;
-    }
-    tell_trouble(r, person);
-    if (person && r->req->patience_ns && ++r->refusals > 1)
-        s3_request_finish(r, r->last_err);
-    else
-        back_off(r, v, serial);
-}
-
-void s3_request_nonsense(struct s3_request *r, const char *what)
-{
-    r->last_err = complain(&r->req->complaint, ERR_UNAVAILABLE, "%s answers what makes no sense: %s",
-                           text_of(&r->s->host), what);
-    if (r->act == S3_ACT_PUT && r->conditional) {
-        s3_request_finish(r, ERR_UNKNOWN);
-        return;
-    }
-    tell_trouble(r, true);
-    wait_then_again(r, 100 * NS_PER_MS, 5 * NS_PER_S);
-}
 
 /* A PUT whose condition did not hold. While it is not known which form of an ETag the server understands, a
  * look at the object tells a lost race from a form that is not understood. */
@@ -379,7 +262,7 @@ static void step(struct s3_request *r, struct s3_attempt *a, const struct verdic
         break;
     case S3_FULL:
         if (r->act == S3_ACT_PUT)
-            s3_request_finish(r, complain_of(r, c, v));
+            s3_request_finish(r, s3_request_complain(r, c, v));
         else
             s3_request_trouble(r, c, v);
         break;
@@ -410,7 +293,7 @@ static void note_answer(struct s3_request *r, struct s3_attempt *a, const struct
         if (may_be_doubled(r))
             pace_note(&s->pace, pace_verb_of(r), pace_bytes_of(r), took_ns);
         pace_answered(&s->pace);
-        tell_recovery(s);
+        s3_tell_recovery(s);
     }
 }
 
@@ -458,7 +341,7 @@ static void pass_turn(struct s3_request *r)
         struct s3_request *next = CONTAINER_OF(k, struct s3_request, link);
         if (strcmp(next->req->key, r->req->key) == 0) {
             list_remove(k);
-            enqueue(next, false);
+            s3_request_enqueue(next, false);
             return;
         }
     }
@@ -474,7 +357,7 @@ static void enter(struct s3_request *r)
             return;
         }
     }
-    enqueue(r, false);
+    s3_request_enqueue(r, false);
 }
 
 /* ------------------------------------------------------------------------------ beginning */
@@ -530,7 +413,7 @@ void s3_request_submit(struct s3_store *s, struct objstore_req *q)
     r->s = s;
     r->req = q;
     q->impl = r;
-    r->wait.fire = waited;
+    r->wait.fire = s3_request_waited;
     r->slow.fire = is_slow;
     r->patience.fire = patience_over;
     list_push(&s->all, &r->all);

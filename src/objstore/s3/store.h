@@ -112,17 +112,27 @@ void s3_request_cancel(struct s3_request *);
 void s3_pump(struct s3_store *);
 /* Takes the request out of everything, answers it and frees it. */
 void s3_request_finish(struct s3_request *, enum err);
+/* Gives its place among those under way to others, and ends what it has sent. */
+void s3_request_leave(struct s3_request *);
+void s3_request_enqueue(struct s3_request *, bool first);
+/* Sends again what act now says, at once. */
+void s3_request_again(struct s3_request *);
+
+/* ---------------------------------------------------------------------- retry.c */
+
+/* Sends again after a while, or gives up. */
+void s3_request_trouble(struct s3_request *, struct http_call *, const struct verdict *);
+/* The answer makes no sense: taken for trouble that may pass. */
+void s3_request_nonsense(struct s3_request *, const char *what);
+enum err s3_request_complain(struct s3_request *, struct http_call *, const struct verdict *);
+void s3_request_waited(struct timer *);
+void s3_tell_recovery(struct s3_store *);
 
 /* -------------------------------------------------------------------- answers.c */
 
 /* Goes on with the request after a 2xx or 404 answer to what was asked for. */
 void s3_answer_done(struct s3_request *, struct http_call *);
 void s3_answer_missing(struct s3_request *, struct http_call *, const struct verdict *);
-/* From there: send again what act now says, at once or after a while. */
-void s3_request_again(struct s3_request *);
-void s3_request_trouble(struct s3_request *, struct http_call *, const struct verdict *);
-/* The answer makes no sense: taken for trouble that may pass. */
-void s3_request_nonsense(struct s3_request *, const char *what);
 
 /* ------------------------------------------------------------------- rotation.c */
 
