@@ -1,0 +1,15 @@
+/* coverage.h - which marks (base/mark.h, sim_mark) were reached how often, counted across the processes of a
+ * run. */
+#ifndef SIM_COVERAGE_H
+#define SIM_COVERAGE_H
+
+#include <stdint.h>
+
+/* Before any fork. */
+void coverage_init(void);
+void coverage_hit(const char *name);
+/* Prints every mark and its count, those never reached last. Returns how many were never reached. */
+unsigned coverage_report(void);
+uint64_t coverage_count(const char *name);
+
+#endif

@@ -1,0 +1,389 @@
+#include "run.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/bytes.h"
+#include "base/mark.h"
+#include "bucket.h"
+#include "process.h"
+#include "workload.h"
+
+#define MACHINES_MAX 3
+#define EXPORTS_MAX  3
+
+bool run_small;
+
+struct run {
+    struct sim *sim;
+    struct prng rng; /* what people do */
+    struct workload workload;
+    struct model_export *exports[EXPORTS_MAX];
+    size_t export_count;
+    struct process *processes[MACHINES_MAX]; /* the present process of each machine; NULL: none */
+    size_t machine_count;
+    unsigned boots[MACHINES_MAX];
+    struct process *past[SIM_SERVERS_MAX];
+    size_t past_count;
+    unsigned busy;     /* per mille of steps at which somebody submits */
+    unsigned restless; /* per million of steps: closing, opening elsewhere, stopping */
+    uint64_t goal;     /* requests */
+    bool settling;     /* nothing new is begun */
+};
+
+static bool chance(struct run *r, unsigned per_million)
+{
+    return prng_below(&r->rng, 1000000) < per_million;
+}
+
+static struct model_export *export_random(struct run *r, size_t i)
+{
+    static const char *const names[EXPORTS_MAX] = {"alpha", "beta/b c", "gamma"};
+    static const uint32_t blocks[] = {4096, 4096, 8192, 32768};
+    struct export_params p = {0};
+    p.block_size = blocks[prng_below(&r->rng, COUNT_OF(blocks))];
+    p.object_size = p.block_size * (uint32_t)(1 + prng_below(&r->rng, 8));
+    p.durable_writes = prng_below(&r->rng, 6) == 0;
+    bool sparse = prng_below(&r->rng, 4) == 0 && !run_small;
+    p.size = 1 + prng_below(&r->rng, 96 * KIB);
+    if (prng_below(&r->rng, 3) == 0)
+        p.size = 600 * KIB + prng_below(&r->rng, MIB);
+    if (sparse)
+        p.size = GIB << prng_below(&r->rng, 13);
+    return model_export_create(r->sim, names[i], &p, sparse);
+}
+
+static void run_init(struct run *r, uint64_t seed)
+{
+    memset(r, 0, sizeof *r);
+    struct faults f;
+    faults_swarm(&f, seed);
+    prng_seed(&r->rng, seed ^ UINT64_C(0x72756e));
+    if (prng_below(&r->rng, 10) == 0)
+        faults_none(&f);
+    r->sim = sim_create(seed, &f);
+    workload_init(&r->workload, r->sim, seed);
+    r->export_count = 1 + prng_below(&r->rng, EXPORTS_MAX);
+    r->machine_count = 1 + prng_below(&r->rng, MACHINES_MAX);
+    for (size_t i = 0; i < r->export_count; i++)
+        r->exports[i] = export_random(r, i);
+    r->busy = 20 + (unsigned)prng_below(&r->rng, 600);
+    r->restless = prng_below(&r->rng, 3) ? (unsigned)prng_below(&r->rng, 2000) : 0;
+    r->goal = 100 + prng_below(&r->rng, 500);
+}
+
+/* ----------------------------------------------------------------------- people */
+
+static void start_process(struct run *r, size_t m)
+{
+    struct engine_config c;
+    if (r->sim->server_count + MACHINES_MAX + 1 > SIM_SERVERS_MAX)
+        return;
+    process_config_random(r->sim, &c);
+    if (prng_below(&r->rng, 4) == 0)
+        r->boots[m]++;
+    r->processes[m] = process_start(r->sim, (unsigned)m, r->boots[m], &c);
+}
+
+static void retire(struct run *r, size_t m)
+{
+    r->past[r->past_count++] = r->processes[m];
+    r->processes[m] = NULL;
+}
+
+static struct client *client_of(const struct process *d, const struct model_export *e)
+{
+    LIST_EACH(&d->clients, k)
+    {
+        struct client *c = CONTAINER_OF(k, struct client, link);
+        if (c->export == e)
+            return c;
+    }
+    return NULL;
+}
+
+static bool is_idle(const struct client *c)
+{
+    return c->state == CLIENT_OPEN && !c->in_flight;
+}
+
+/* Lost ones are closed when their requests are answered. */
+static void close_lost(struct process *d)
+{
+    LIST_EACH(&d->clients, k)
+    {
+        struct client *c = CONTAINER_OF(k, struct client, link);
+        if (is_idle(c) && (c->lost || !c->session->verified)) {
+            client_close(c);
+            return;
+        }
+    }
+}
+
+static void restless_process(struct run *r, struct process *d)
+{
+    struct model_export *e = r->exports[prng_below(&r->rng, r->export_count)];
+    struct client *c = client_of(d, e);
+    if (c && c->state == CLIENT_OPENING && prng_below(&r->rng, 4) == 0)
+        client_abandon(c);
+    else if (c && c->state == CLIENT_CLOSING && prng_below(&r->rng, 4) == 0)
+        client_abandon(c);
+    else if (c && is_idle(c))
+        client_close(c);
+    else if (!c)
+        process_open(d, e);
+}
+
+static bool owned_by_anybody(const struct run *r, const struct model_export *e)
+{
+    for (size_t m = 0; m < r->machine_count; m++)
+        if (r->processes[m] && r->processes[m]->server->alive && client_of(r->processes[m], e))
+            return true;
+    return false;
+}
+
+static void people(struct run *r)
+{
+    size_t m = prng_below(&r->rng, r->machine_count);
+    struct process *d = r->processes[m];
+    if (d && d->state == PROCESS_DOWN)
+        retire(r, m);
+    if (!r->processes[m]) {
+        if (!r->settling && chance(r, 20000))
+            start_process(r, m);
+        return;
+    }
+    if (d->state == PROCESS_REFUSED)
+        process_stop(d);
+    if (d->state != PROCESS_UP)
+        return;
+    close_lost(d);
+    if (!d->server->alive || r->settling)
+        return;
+    if (chance(r, r->restless))
+        restless_process(r, d);
+    for (size_t i = 0; i < r->export_count && d->server->alive; i++)
+        if (chance(r, 20000) && !owned_by_anybody(r, r->exports[i]))
+            process_open(d, r->exports[i]);
+    if (d->server->alive && list_empty(&d->clients) && chance(r, r->restless))
+        process_stop(d);
+}
+
+static void submit_somewhere(struct run *r)
+{
+    struct process *d = r->processes[prng_below(&r->rng, r->machine_count)];
+    if (!d || !d->server->alive)
+        return;
+    unsigned n = 1 + (unsigned)prng_below(&r->rng, r->workload.depth);
+    struct client *c = client_of(d, r->exports[prng_below(&r->rng, r->export_count)]);
+    while (n-- && c && c->state == CLIENT_OPEN)
+        workload_submit(&r->workload, c);
+}
+
+/* ----------------------------------------------------------------------- misfortune */
+
+static void damage_something(struct run *r)
+{
+    struct bucket *b = r->sim->bucket;
+    size_t n = bucket_count(b, "blocks/");
+    if (!n)
+        return;
+    struct object *o = bucket_nth(b, "blocks/", sim_below(r->sim, n));
+    b->damaged++;
+    mark_hit("sim.damaged");
+    sim_trace(r->sim, "damage to %s", o->key);
+    if (sim_below(r->sim, 2) || !o->bytes)
+        bucket_delete(b, o->key);
+    else
+        o->body[sim_below(r->sim, o->bytes)] ^= 0x40;
+}
+
+static void outage(struct run *r)
+{
+    static const char *const prefixes[] = {"", "", "", "blocks/", "exports/", "servers/", "maps/"};
+    struct process *d = r->processes[prng_below(&r->rng, r->machine_count)];
+    const struct server *from = d && prng_below(&r->rng, 2) ? d->server : NULL;
+    bucket_outage(r->sim->bucket, from, prefixes[prng_below(&r->rng, COUNT_OF(prefixes))],
+                  prng_below(&r->rng, 5) == 0,
+                  sim_spread(r->sim, NS_PER_S / 10, r->sim->faults.outage_max_ns));
+}
+
+static void misfortune(struct run *r)
+{
+    struct sim *s = r->sim;
+    const struct faults *f = &s->faults;
+    struct process *d = r->processes[prng_below(&r->rng, r->machine_count)];
+    bool alive = d && d->server->alive;
+    if (alive && chance(r, f->crash))
+        server_crash(d->server);
+    else if (alive && chance(r, f->sleep))
+        server_sleep(d->server, sim_spread(s, NS_PER_S / 100, f->sleep_max_ns));
+    if (chance(r, f->outage))
+        outage(r);
+    if (chance(r, f->nospace))
+        bucket_nospace(s->bucket, sim_spread(s, NS_PER_S / 100, f->nospace_max_ns));
+    if (chance(r, f->damage))
+        damage_something(r);
+}
+
+/* ---------------------------------------------------------------------------- the end */
+
+static bool settled(void *ctx)
+{
+    struct run *r = ctx;
+    people(r);
+    for (size_t m = 0; m < r->machine_count; m++) {
+        struct process *d = r->processes[m];
+        if (!d || !d->server->alive)
+            continue;
+        if (d->state == PROCESS_JOINING || d->state == PROCESS_LEAVING)
+            return false;
+        LIST_EACH(&d->clients, k)
+        {
+            struct client *c = CONTAINER_OF(k, struct client, link);
+            if (c->in_flight || c->state != CLIENT_OPEN || c->lost)
+                return false;
+        }
+    }
+    return true;
+}
+
+static void close_all(struct run *r)
+{
+    for (size_t m = 0; m < r->machine_count; m++) {
+        struct process *d = r->processes[m];
+        for (bool again = true; again && d && d->server->alive;) {
+            again = false;
+            LIST_EACH(&d->clients, k)
+            {
+                struct client *c = CONTAINER_OF(k, struct client, link);
+                if (!is_idle(c))
+                    continue;
+                client_close(c);
+                again = true;
+                break;
+            }
+        }
+    }
+}
+
+static bool all_closed(void *ctx)
+{
+    struct run *r = ctx;
+    for (size_t m = 0; m < r->machine_count; m++)
+        if (r->processes[m] && r->processes[m]->server->alive && !list_empty(&r->processes[m]->clients))
+            return false;
+    return true;
+}
+
+static bool all_down(void *ctx)
+{
+    struct run *r = ctx;
+    for (size_t m = 0; m < r->machine_count; m++)
+        if (r->processes[m] && r->processes[m]->server->alive)
+            return false;
+    return true;
+}
+
+static bool process_ready(void *ctx)
+{
+    struct process *d = ctx;
+    return d->state != PROCESS_JOINING;
+}
+
+static bool client_ready(void *ctx)
+{
+    struct client *c = ctx;
+    return c->state == CLIENT_OPEN || c->state == CLIENT_ENDED;
+}
+
+static void must_end(struct run *r, bool (*is_so)(void *), void *ctx, const char *what)
+{
+    if (!sim_run_until(r->sim, is_so, ctx, 3600 * NS_PER_S))
+        sim_fail(r->sim, "an hour after all faults ended: %s", what);
+}
+
+/* A last server reads everything once more. */
+static void open_again(struct run *r, struct process *d, struct model_export *e)
+{
+    for (int tries = 0; tries < 100; tries++) {
+        struct client *c = process_open(d, e);
+        must_end(r, client_ready, c, "an export is still being opened");
+        if (c->state == CLIENT_OPEN && c->session->verified) {
+            client_close(c);
+            must_end(r, all_closed, r, "an export is still being closed");
+            return;
+        }
+        if (c->state == CLIENT_OPEN)
+            client_close(c);
+        sim_run_for(r->sim, 10 * NS_PER_S);
+    }
+    sim_fail(r->sim, "%s: cannot be opened although nobody is left who could hold it", e->name);
+}
+
+static void stop_all(struct run *r)
+{
+    for (size_t m = 0; m < r->machine_count; m++) {
+        struct process *d = r->processes[m];
+        if (d && d->server->alive && (d->state == PROCESS_UP || d->state == PROCESS_REFUSED))
+            process_stop(d);
+    }
+    must_end(r, all_down, r, "a server is still leaving");
+}
+
+static void heal_and_check(struct run *r)
+{
+    sim_heal(r->sim);
+    r->settling = true;
+    must_end(r, settled, r, "requests are not answered, or something is not opened or closed");
+    close_all(r);
+    must_end(r, all_closed, r, "an export is still being closed");
+    stop_all(r);
+    for (size_t m = 0; m < r->machine_count; m++)
+        if (r->processes[m])
+            retire(r, m);
+    struct engine_config c;
+    process_config_random(r->sim, &c);
+    struct process *d = r->processes[0] = process_start(r->sim, 0, r->boots[0], &c);
+    must_end(r, process_ready, d, "the last server is still joining");
+    if (d->state != PROCESS_UP)
+        sim_fail(r->sim, "the last server cannot join");
+    for (size_t i = 0; i < r->export_count; i++)
+        open_again(r, d, r->exports[i]);
+    stop_all(r);
+}
+
+static void run_finish(struct run *r)
+{
+    for (size_t m = 0; m < r->machine_count; m++)
+        if (r->processes[m])
+            retire(r, m);
+    for (size_t i = 0; i < r->past_count; i++)
+        process_destroy(r->past[i]);
+    for (size_t i = 0; i < r->export_count; i++)
+        model_export_destroy(r->exports[i]);
+    workload_finish(&r->workload);
+    sim_destroy(r->sim);
+}
+
+uint64_t run_seed(uint64_t seed, bool trace)
+{
+    struct run r;
+    run_init(&r, seed);
+    r.sim->trace = trace;
+    for (size_t m = 0; m < r.machine_count; m++)
+        start_process(&r, m);
+    while (r.workload.submitted < r.goal && r.sim->steps < 300000) {
+        if (prng_below(&r.rng, 1000) < r.busy)
+            submit_somewhere(&r);
+        misfortune(&r);
+        people(&r);
+        if (!sim_step(r.sim))
+            sim_run_for(r.sim, NS_PER_S);
+    }
+    heal_and_check(&r);
+    uint64_t hash = r.sim->hash;
+    run_finish(&r);
+    return hash;
+}
