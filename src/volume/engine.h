@@ -66,8 +66,9 @@ struct engine_step {
     void *impl;
 };
 
-/* Checks the bucket's format (creates it in an empty bucket), probes the store's conditional writes, writes this
- * server's heartbeat. After OK volumes may be opened for writing. */
+/* Checks the bucket's format, probes the store's conditional writes, creates the format in an empty bucket, writes
+ * this server's heartbeat. After OK volumes may be opened for writing. UNSUPPORTED for a format of another version and
+ * for a store that ignores conditions, INVALID for a bucket that holds objects but no format: nothing is changed. */
 void engine_join(struct engine *, struct engine_step *);
 /* Checks the format only; creates nothing. An empty bucket is OK. For ls and info. */
 void engine_look(struct engine *, struct engine_step *);
