@@ -91,7 +91,11 @@ static inline void list_move_all(struct list *to, struct list *from) /* appended
     list_init(from);
 }
 
-#define LIST_ENTRY(k, type, member) ((k) ? CONTAINER_OF(k, type, member) : NULL)
+#define LIST_ENTRY(k, type, member) /* NULL for NULL */                                                           \
+    (__extension__({                                                                                              \
+        struct link *list_entry_k = (k);                                                                          \
+        list_entry_k ? CONTAINER_OF(list_entry_k, type, member) : NULL;                                           \
+    }))
 /* The body may remove the element it is at, and no other. */
 #define LIST_EACH(l, k)                                                                                           \
     for (struct link *k = (l)->head.next, *k##_next = k->next; k != &(l)->head; k = k##_next, k##_next = k->next)

@@ -52,6 +52,13 @@ static void wake(struct loop *l)
     (void)l; /* everything that wakes runs on the loop thread, and uv_loop_run looks again after each callback round */
 }
 
+/* libuv may have waited for long before it calls back: what is called must not see the time of before. */
+static void woke(uv_loop_t *uv)
+{
+    struct uv_loop *u = CONTAINER_OF(uv, struct uv_loop, uv);
+    u->base.now_ns = boottime_ns(&u->base);
+}
+
 /* ---------------------------------------------------------------------- jobs */
 
 struct uv_job {
@@ -71,6 +78,7 @@ static void job_done(uv_work_t *w, int status)
     (void)status;
     struct uv_job *u = CONTAINER_OF(w, struct uv_job, uv);
     struct job *j = u->job;
+    woke(w->loop);
     mem_free(u);
     j->impl = NULL;
     j->done(j);
@@ -104,6 +112,7 @@ static void poll_ready(uv_poll_t *p, int status, int events)
     struct watch *w = CONTAINER_OF(p, struct uv_watch, uv)->watch;
     if (!w)
         return;
+    woke(p->loop);
     unsigned e = 0;
     if (status < 0)
         e = WATCH_READ | WATCH_WRITE;
@@ -164,6 +173,7 @@ static void free_signal(uv_handle_t *h)
 static void signal_caught(uv_signal_t *s, int signum)
 {
     struct signal_watch *w = CONTAINER_OF(s, struct uv_sig, uv)->watch;
+    woke(s->loop);
     if (w)
         w->caught(w, signum);
 }
