@@ -10,8 +10,8 @@
  *      the volume's `lost` callback is called and every later request answers FENCED.
  *   6. While the server's lease is unconfirmed, answers are held back until it is confirmed again.
  *
- * Requests may complete in any order; a request sees exactly the changes submitted before it (answered or not), and
- * possibly later ones never.
+ * Requests may complete in any order. Changes take effect in the order they are submitted, each at once. A READ or
+ * STATUS shows the export at one moment between its submission and its answer.
  */
 #ifndef VOLUME_VOLUME_H
 #define VOLUME_VOLUME_H
