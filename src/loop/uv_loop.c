@@ -14,6 +14,7 @@ struct uv_loop {
     uv_loop_t uv;
     uv_timer_t sleep;
     bool stopped;
+    bool woken; /* a callback of libuv has run since the last wait */
 };
 
 static struct uv_loop *self(struct loop *l)
@@ -27,6 +28,16 @@ static uint64_t boottime_ns(struct loop *l)
     struct timespec t;
     clock_gettime(CLOCK_BOOTTIME, &t);
     return (uint64_t)t.tv_sec * NS_PER_S + (uint64_t)t.tv_nsec;
+}
+
+/* The first callback after a wait brings the loop's clock forward: else a timer it starts would count the
+ * time slept and fire early. */
+static void woke(uv_loop_t *uv)
+{
+    struct uv_loop *u = CONTAINER_OF(uv, struct uv_loop, uv);
+    if (!u->woken)
+        u->base.now_ns = boottime_ns(&u->base);
+    u->woken = true;
 }
 
 static int64_t wall_ms(struct loop *l)
@@ -49,7 +60,8 @@ static void random_bytes(struct loop *l, void *to, size_t bytes)
 
 static void wake(struct loop *l)
 {
-    (void)l; /* everything that wakes runs on the loop thread, and uv_loop_run looks again after each callback round */
+    (void)l; /* everything that wakes runs on the loop thread, and uv_loop_run looks again after each callback
+                round */
 }
 
 /* libuv may have waited for long before it calls back: what is called must not see the time of before. */
@@ -232,6 +244,7 @@ static void slept(uv_timer_t *t)
 static bool poll_once(struct uv_loop *u)
 {
     uint64_t due;
+    u->woken = false;
     if (!loop_next_due(&u->base, &due)) {
         uv_timer_stop(&u->sleep);
         return uv_run(&u->uv, UV_RUN_ONCE) != 0 || !list_empty(&u->base.tasks) || u->base.timer_count;

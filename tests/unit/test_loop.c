@@ -164,6 +164,47 @@ static void watches(void **state)
     close(fds[1]);
 }
 
+static uint64_t woken_ns, late_ns;
+static struct timer late;
+static void fire_late(struct timer *t)
+{
+    (void)t;
+    late_ns = loop_fresh_ns(loop);
+}
+static void wake_and_time(struct watch *w, unsigned events)
+{
+    (void)events;
+    woken_ns = loop_fresh_ns(loop);
+    late.fire = fire_late;
+    timer_start(loop, &late, 20 * NS_PER_MS);
+    watch_stop(w);
+}
+static void write_later(struct job *j)
+{
+    (void)j;
+    usleep(50000);
+    assert_int_equal(write(fds[1], "x", 1), 1);
+}
+static void job_over(struct job *j)
+{
+    (void)j;
+}
+
+static void timers_started_after_a_sleep_do_not_count_it(void **state)
+{
+    (void)state;
+    struct watch w = {.ready = wake_and_time};
+    struct job j = {.work = write_later, .done = job_over};
+    assert_int_equal(pipe(fds), 0);
+    watch_set(loop, &w, fds[0], WATCH_READ);
+    job_start(loop, &j);
+    uv_loop_run(loop);
+    assert_true(late_ns - woken_ns >= 19 * NS_PER_MS);
+    close(fds[0]);
+    close(fds[1]);
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 RUN_TESTS(T(tasks_come_from_the_loop_in_order), T(timers_fire_in_order_and_not_early),
-          T(many_timers_started_and_stopped), T(jobs_come_back), T(watches))
+          T(many_timers_started_and_stopped), T(jobs_come_back), T(watches),
+          T(timers_started_after_a_sleep_do_not_count_it))
