@@ -226,7 +226,6 @@ void peer_init(struct peer *p)
     memset(p, 0, sizeof *p);
     p->requests_max = PEER_REQUESTS;
     p->send_limit = SIZE_MAX;
-    p->out = mem_alloc(PEER_OUT_MAX);
     nbd_init(&p->nbd, &ops, &p->pool);
 }
 
@@ -247,7 +246,10 @@ void peer_send(struct peer *p)
         while (p->send_limit && (count = nbd_output(&p->nbd, iov, COUNT_OF(iov)))) {
             for (size_t i = 0; i < count; i++) {
                 size_t n = MIN(iov[i].iov_len, p->send_limit - sent);
-                assert(n <= PEER_OUT_MAX - p->out_bytes);
+                if (n > p->out_room - p->out_bytes) {
+                    p->out_room = 2 * (p->out_bytes + n);
+                    p->out = mem_realloc(p->out, p->out_room);
+                }
                 memcpy(p->out + p->out_bytes, iov[i].iov_base, n);
                 p->out_bytes += n;
                 sent += n;

@@ -12,7 +12,6 @@
 #define PEER_SIZE     (UINT64_C(1) << 20)
 #define PEER_BLOCK    4096u
 #define PEER_REQUESTS 64
-#define PEER_OUT_MAX  ((size_t)48 << 20)
 
 struct peer_request {
     struct nbd_request nbd; /* first: found by a cast */
@@ -29,7 +28,7 @@ struct peer {
     struct nbd_request *waiting; /* for peer_admit */
     uint8_t *payload;            /* of the WRITE being received */
     uint8_t *out;                /* all that was sent */
-    size_t out_bytes;
+    size_t out_bytes, out_room;
     uint8_t *written; /* the last WRITE's payload */
     uint32_t written_bytes;
     uint64_t submitted, dropped;

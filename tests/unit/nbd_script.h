@@ -11,12 +11,15 @@
 
 struct script {
     uint8_t *bytes;
-    size_t n;
+    size_t n, room;
 };
 
 static inline uint8_t *script_room(struct script *s, size_t n)
 {
-    s->bytes = mem_realloc(s->bytes, s->n + n);
+    if (!s->bytes || s->n + n > s->room) {
+        s->room = 2 * (s->n + n) + 16;
+        s->bytes = mem_realloc(s->bytes, s->room);
+    }
     memset(s->bytes + s->n, 0, n);
     s->n += n;
     return s->bytes + s->n - n;

@@ -9,9 +9,8 @@ static struct script in, out, data;
 static int begin(void **state)
 {
     (void)state;
-    memset(&in, 0, sizeof in);
-    memset(&out, 0, sizeof out);
-    memset(&data, 0, sizeof data);
+    script_free(&in);
+    script_free(&out);
     hear_greeting(&out);
     say32(&in, 3);
     return 0;

@@ -13,8 +13,8 @@ static void connect_to(const char *name, bool with_structured, bool with_context
 {
     struct script data = {0};
     struct peer p;
-    memset(&in, 0, sizeof in);
-    memset(&out, 0, sizeof out);
+    script_free(&in);
+    script_free(&out);
     structured = with_structured;
     say32(&in, 3);
     if (with_structured)
