@@ -46,6 +46,29 @@ def sometimes(seed, *actions, share=0.2):
     return lambda request: chance.choice(actions) if chance.random() < share else None
 
 
+def conform(case, more=""):
+    program = os.path.join(case.build, "tests", "unit", "objstore_conformance")
+    if not os.access(program, os.X_OK):
+        raise Skip(f"{program} was not built")
+    done = subprocess.run([program, case.store.url + more], env={**os.environ, **case.store.env}, text=True,
+                          capture_output=True, timeout=150)
+    print(done.stdout, done.stderr)
+    assert done.returncode == 0 and "\nok" in done.stdout, done.stdout + done.stderr[-2000:]
+    return done.stdout.strip().split("\n")[-1]
+
+
+@on("rgw", "minio")
+@limit(160)
+def test_conformance(case):
+    return conform(case)
+
+
+@on("rgw", "minio")
+@limit(160)
+def test_conformance_with_conditions_by_hand(case):
+    return conform(case, "&conditional_writes=off")
+
+
 @on("rgw", "minio")
 def test_every_verb(case):
     load(case, "put", 300, 10000, 16)

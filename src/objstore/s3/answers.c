@@ -148,83 +148,6 @@ static void deleted_many(struct s3_request *r, struct http_call *c)
     s3_request_trouble(r, c, &n.verdict);
 }
 
-/* ----------------------------------------------------------------------------------- LIST */
-
-static int by_key(const void *a, const void *b)
-{
-    return strcmp(((const struct objstore_entry *)a)->key, ((const struct objstore_entry *)b)->key);
-}
-
-enum fate { TAKE, SKIP, NONSENSE };
-
-/* Skipped: what is not after `after`, and what is no key of ours (a folder's marker, a name too long). */
-static enum fate judge(const struct s3_request *r, const struct xml_list_entry *e)
-{
-    const struct objstore_req *q = r->req;
-    const struct text *root = &r->s->root;
-    if (strncmp(e->key, text_of(root), root->bytes) != 0)
-        return NONSENSE;
-    const char *key = e->key + root->bytes;
-    size_t n = strlen(key);
-    if (strncmp(key, q->key, strlen(q->key)) != 0 || (e->is_prefix && (n == 0 || key[n - 1] != '/')))
-        return NONSENSE;
-    if (n == 0 || n >= OBJSTORE_KEY_MAX || (q->after && strcmp(key, q->after) <= 0))
-        return SKIP;
-    return !e->is_prefix && key[n - 1] == '/' ? SKIP : TAKE;
-}
-
-static bool take_entries(struct s3_request *r, const struct xml_list *list)
-{
-    struct objstore_req *q = r->req;
-    q->entries = MEM_ARRAY(struct objstore_entry, list->count + 1);
-    for (size_t i = 0; i < list->count; i++) {
-        const struct xml_list_entry *e = &list->entries[i];
-        enum fate fate = judge(r, e);
-        if (fate == TAKE)
-            q->entries[q->entry_count++] =
-                (struct objstore_entry){mem_strdup(e->key + r->s->root.bytes), e->bytes, e->modified_ms};
-        if (fate == NONSENSE)
-            return false;
-    }
-    qsort(q->entries, q->entry_count, sizeof *q->entries, by_key);
-    return true;
-}
-
-static void drop_entries(struct objstore_req *q)
-{
-    objstore_entries_free(q->entries, q->entry_count);
-    q->entries = NULL;
-    q->entry_count = 0;
-}
-
-/* A page may be empty although there is more behind it; whoever asked could not go on from it. */
-static void listed(struct s3_request *r, struct http_call *c)
-{
-    struct objstore_req *q = r->req;
-    struct xml_list list;
-    if (!xml_parse_list(c->content->data, c->content->bytes, q->list_limit, &list)) {
-        s3_request_nonsense(r, "the answer to ListObjectsV2");
-        return;
-    }
-    bool sense = take_entries(r, &list);
-    q->truncated = list.truncated;
-    bool on = sense && list.truncated && q->entry_count == 0;
-    if (on && (!list.token || strcmp(list.token, text_of(&r->token)) == 0))
-        sense = false;
-    text_clear(&r->token);
-    if (on && list.token)
-        text_add(&r->token, list.token);
-    xml_list_finish(&list);
-    if (!sense || on)
-        drop_entries(q);
-    if (!sense)
-        s3_request_nonsense(r, "the answer to ListObjectsV2");
-    else if (on)
-        s3_request_again(r);
-    else
-        s3_request_finish(r, ERR_OK);
-}
-
 /* ------------------------------------------------------------------------------ dispatching */
 
 void s3_answer_done(struct s3_request *r, struct http_call *c)
@@ -241,7 +164,7 @@ void s3_answer_done(struct s3_request *r, struct http_call *c)
         stored(r, c);
         break;
     case S3_ACT_LIST:
-        listed(r, c);
+        s3_list_answered(r, c);
         break;
     case S3_ACT_DELETE_ONE:
         deleted_one(r);

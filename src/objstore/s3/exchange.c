@@ -95,16 +95,6 @@ static void set_path(struct s3_request *r, struct s3_attempt *a)
     uri_encode(&a->path, key, true);
 }
 
-/* Behind a folder that was listed as one entry the list goes on after the last key there can be in it. */
-static void add_start(struct s3_request *r, struct text *start)
-{
-    const struct objstore_req *q = r->req;
-    size_t n = strlen(q->after);
-    text_addf(start, "%s%s", text_of(&r->s->root), q->after);
-    if (q->delimited && q->after[n - 1] == '/')
-        text_add(start, "\xf4\x8f\xbf\xbf");
-}
-
 static void set_query(struct s3_request *r, struct s3_attempt *a)
 {
     const struct objstore_req *q = r->req;
@@ -113,26 +103,23 @@ static void set_query(struct s3_request *r, struct s3_attempt *a)
     text_clear(&a->query);
     if (r->act == S3_ACT_DELETE_MANY)
         pairs[n++] = (struct uri_pair){"delete", ""};
-    struct text prefix = {0}, start = {0}, most = {0};
+    struct text prefix = {0}, most = {0};
     if (r->act == S3_ACT_LIST) {
         text_addf(&prefix, "%s%s", text_of(&r->s->root), q->key);
-        text_addf(&most, "%zu", q->list_limit);
+        text_addf(&most, "%zu", r->page);
         pairs[n++] = (struct uri_pair){"list-type", "2"};
         pairs[n++] = (struct uri_pair){"encoding-type", "url"};
         pairs[n++] = (struct uri_pair){"max-keys", text_of(&most)};
         pairs[n++] = (struct uri_pair){"prefix", text_of(&prefix)};
         if (q->delimited)
             pairs[n++] = (struct uri_pair){"delimiter", "/"};
-        if (r->token.bytes) {
+        if (r->token.bytes)
             pairs[n++] = (struct uri_pair){"continuation-token", text_of(&r->token)};
-        } else if (q->after && *q->after) {
-            add_start(r, &start);
-            pairs[n++] = (struct uri_pair){"start-after", text_of(&start)};
-        }
+        else if (r->start.bytes)
+            pairs[n++] = (struct uri_pair){"start-after", text_of(&r->start)};
     }
     uri_add_query(&a->query, pairs, n);
     text_finish(&prefix);
-    text_finish(&start);
     text_finish(&most);
 }
 

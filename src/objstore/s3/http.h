@@ -49,6 +49,7 @@ struct http_head {
     bool has_range; /* Content-Range: bytes first-last/whole */
     uint64_t range_first, range_last, range_whole;
     int64_t date_ms, modified_ms; /* 0: not said */
+    bool is_minio;
     char etag[HTTP_VALUE_MAX], region[64], location[HTTP_VALUE_MAX];
 };
 

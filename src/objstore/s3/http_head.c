@@ -83,6 +83,8 @@ void http_head_line(struct http_head *h, const char *bytes, size_t n)
         take_text(h->etag, sizeof h->etag, v);
     else if (strcasecmp(line, "x-amz-bucket-region") == 0)
         take_text(h->region, sizeof h->region, v);
+    else if (strcasecmp(line, "server") == 0)
+        h->is_minio = strncasecmp(v, "minio", 5) == 0;
     else if (strcasecmp(line, "location") == 0)
         take_text(h->location, sizeof h->location, v);
 }

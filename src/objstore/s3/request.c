@@ -51,11 +51,14 @@ void s3_request_finish(struct s3_request *r, enum err e)
     if (e != ERR_DENIED && e != ERR_UNAVAILABLE && e != ERR_NOSPACE && e != ERR_INVALID &&
         e != ERR_UNSUPPORTED)
         q->complaint.text[0] = '\0';
+    if (e && q->verb == OBJSTORE_LIST)
+        s3_list_begin(r);
     q->err = e;
     q->impl = NULL;
     objstore_answer(q);
     mem_free(r->left);
     text_finish(&r->deletion);
+    text_finish(&r->start);
     text_finish(&r->token);
     mem_free(r);
     s3_pump(s);
@@ -400,7 +403,6 @@ static void begin_put(struct s3_request *r)
 static void begin_delete(struct s3_request *r)
 {
     const struct objstore_req *q = r->req;
-    assert(q->key_count >= 1 && q->key_count <= OBJSTORE_DELETE_MAX);
     r->left = MEM_ARRAY(const char *, q->key_count);
     memcpy(r->left, q->keys, q->key_count * sizeof *r->left);
     r->left_count = q->key_count;
@@ -433,8 +435,8 @@ void s3_request_submit(struct s3_store *s, struct objstore_req *q)
         begin_delete(r);
         break;
     case OBJSTORE_LIST:
-        assert(q->list_limit >= 1 && q->list_limit <= OBJSTORE_LIST_MAX);
         r->act = S3_ACT_LIST;
+        s3_list_begin(r);
         break;
     }
     if (r->state == S3_NEW)

@@ -12,6 +12,8 @@ static void wait_then_again(struct s3_request *r, uint64_t base_ns, uint64_t cap
 {
     struct s3_store *s = r->s;
     s3_request_leave(r);
+    if (r->act == S3_ACT_LIST)
+        s3_list_begin(r);
     r->state = S3_WAITING;
     timer_start(s->base.loop, &r->wait, pace_backoff_ns(s->base.loop, r->tries++, base_ns, cap_ns));
     s->base.counters.retries++;

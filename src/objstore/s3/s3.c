@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "base/mem.h"
+#include "objstore/key.h"
 #include "objstore/s3/store.h"
 
 static struct s3_store *self(struct objstore *s)
@@ -15,7 +16,12 @@ static struct s3_store *self(struct objstore *s)
 
 static void submit(struct objstore *s, struct objstore_req *q)
 {
-    s3_request_submit(self(s), q);
+    q->impl = NULL;
+    q->err = key_check_req(q, &q->complaint);
+    if (q->err)
+        objstore_answer(q);
+    else
+        s3_request_submit(self(s), q);
 }
 
 static void cancel(struct objstore *s, struct objstore_req *q)

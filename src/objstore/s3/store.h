@@ -34,6 +34,7 @@ struct s3_store {
     int64_t skew_ms;
 
     bool bucket_seen, deletes_singly;
+    bool counts_skipped_keys; /* MinIO's way of listing: see list.c */
     bool quotes_etags, etag_form_proven;
 
     struct list all;       /* struct s3_request */
@@ -94,7 +95,9 @@ struct s3_request {
     struct text deletion; /* body of DeleteObjects */
     struct iovec deletion_piece;
     struct text md5_line;
-    struct text token; /* LIST: where the server says to go on */
+    struct text start, token; /* LIST: where to begin; where the server says to go on */
+    size_t page;              /* LIST: entries asked for at a time */
+    bool careful;             /* LIST: see list.c */
 };
 
 /* ------------------------------------------------------------------- exchange.c */
@@ -133,6 +136,12 @@ void s3_tell_recovery(struct s3_store *);
 /* Goes on with the request after a 2xx or 404 answer to what was asked for. */
 void s3_answer_done(struct s3_request *, struct http_call *);
 void s3_answer_missing(struct s3_request *, struct http_call *, const struct verdict *);
+
+/* ----------------------------------------------------------------------- list.c */
+
+/* From the beginning, with nothing listed yet. */
+void s3_list_begin(struct s3_request *);
+void s3_list_answered(struct s3_request *, struct http_call *);
 
 /* ------------------------------------------------------------------- rotation.c */
 
