@@ -1,4 +1,4 @@
-"""Stands between a client and an S3 server and misbehaves: an HTTP relay that does to each request what it is told.
+"""An HTTP relay between a client and an S3 server that misbehaves as it is told, request by request.
 
 `rule(request)` is asked for every request and returns one of
     None                 forwarded, the answer too
@@ -6,8 +6,8 @@
     "lose"               forwarded and answered, but the connection is reset instead of the answer
     "cut"                forwarded; half of the answer's content comes, then the connection is closed
     "silent"             never answered, the connection stays open; nothing is forwarded
-    "hang up"            forwarded and answered; the next request on this connection is reset, as by a server that
-                         gave up an idle connection
+    "hang up"            forwarded and answered; the next request on this connection is reset, as by a
+                         server that gave up an idle connection
     ("answer", status, code[, message[, fields]])    not forwarded: an S3 error
     ("late", seconds)    forwarded after a while
     ("head", {name: value})   forwarded; these fields of the answer's head are replaced
@@ -141,8 +141,8 @@ def replace_fields(head, fields):
 
 
 def error(status, code, message="said the test", fields=None, head_only=False):
-    content = f"<?xml version=\"1.0\"?><Error><Code>{code}</Code><Message>{message}</Message></Error>".encode()
+    content = f"<Error><Code>{code}</Code><Message>{message}</Message></Error>".encode()
     fields = {"Date": time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime()),
               "Content-Length": len(content), **(fields or {})}
-    head = f"HTTP/1.1 {status} Said\r\n" + "".join(f"{n}: {v}\r\n" for n, v in fields.items()) + "\r\n"
-    return head.encode() + (b"" if head_only else content)
+    lines = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
+    return f"HTTP/1.1 {status} Said\r\n{lines}\r\n".encode() + (b"" if head_only else content)

@@ -1,4 +1,4 @@
-"""The S3 store by itself, through s3_load, against real servers: alone, and behind a relay that misbehaves."""
+"""The S3 store by itself, through s3_load, on real servers: alone, and behind a relay that misbehaves."""
 
 import collections
 import json
@@ -117,7 +117,7 @@ def test_faults_and_compare_and_swap(case):
 
 @on("rgw")
 def test_conditional_puts_are_sent_once(case):
-    """A lost answer, a connection that dies, one that was given up by the server: UNKNOWN or certain, never twice."""
+    """A lost answer, a connection that dies, one that the server gave up: UNKNOWN or certain, never twice."""
     forwarded = collections.Counter()
     chance = random.Random(3)
 
@@ -162,15 +162,13 @@ def test_throttled_puts_are_certain(case):
 def test_slow_requests_are_sent_again(case):
     """One GET in 100 would take 8 s."""
     load(case, "put", 100, 20000, 8)
-    chance = random.Random(5)
-    relay = FaultyRelay(case.store.daemon.endpoint, lambda r: ("late", 8) if r.number > 100 and chance.random() < 0.01
-                        else None)
-    done = load(case, "get", 100, 20000, 4, endpoint=relay.endpoint)
+    relay = FaultyRelay(case.store.daemon.endpoint, sometimes(5, ("late", 8), share=0.01))
     done = load(case, "seconds=10", "get", 0, 20000, 4, endpoint=relay.endpoint)
     assert done["max_ms"] < 5000, done
     extra = done["requests"] / done["answered"] - 1
     assert extra < 0.06, done
-    return f"slowest {done['max_ms']} ms of {done['answered']}, p50 {done['p50_ms']} ms, {100 * extra:.1f} % more requests"
+    return f"slowest {done['max_ms']} ms of {done['answered']}, p50 {done['p50_ms']} ms, " \
+           f"{100 * extra:.1f} % more requests"
 
 
 @on("rgw")
@@ -189,17 +187,15 @@ def test_dead_connections_are_found(case):
 def test_outage(case):
     store = case.new_store(private=True)
     case._store = store
-    loads = [start(case, "seconds=35", "put", 0, 100000, 16), start(case, "seconds=35", "get", 0, 4, 1)]
-    loads[1].kill()
-    loads[1].communicate()
+    running = start(case, "seconds=35", "put", 0, 100000, 16)
     time.sleep(5)
     store.daemon.stop(kill=True)
     time.sleep(20)
     store.daemon.start()
-    done = finish(loads[0])
+    done = finish(running)
     assert done["done"] == done["answered"], done
     assert done["max_ms"] > 15000, done
-    return f"{done['answered']} PUTs, the longest took {done['max_ms'] / 1000:.1f} s, {done['retries']} retries"
+    return f"{done['answered']} PUTs, the longest {done['max_ms'] / 1000:.1f} s, {done['retries']} retries"
 
 
 @on("rgw")
@@ -272,7 +268,8 @@ def test_conditions_by_hand(case):
     assert int(case.store.get("counter").split()[0]) == 100, done
     assert not any("if-match" in r.fields or "if-none-match" in r.fields for r in relay.requests)
     load(case, "off=1", "create", 5, 100, 5, endpoint=relay.endpoint)
-    assert load(case, "off=1", "create", 5, 100, 5, endpoint=relay.endpoint, status=1)["condition refused"] == 5
+    again = load(case, "off=1", "create", 5, 100, 5, endpoint=relay.endpoint, status=1)
+    assert again["condition refused"] == 5, again
 
 
 @on("rgw", "minio")
@@ -280,7 +277,8 @@ def test_what_a_person_is_told(case):
     told = {}
 
     def say(name, *arguments, **options):
-        told[name] = load(case, "patience_ms=1500", *arguments, "put", 1, 10, 1, status=1, **options)["complaint"]
+        answer = load(case, "patience_ms=1500", *arguments, "put", 1, 10, 1, status=1, **options)
+        told[name] = answer["complaint"]
 
     say("bucket", "bucket=nothing-like-it")
     assert "bucket nothing-like-it does not exist" in told["bucket"], told
@@ -298,13 +296,13 @@ def test_what_a_person_is_told(case):
 
 @on("rgw")
 def test_background_leaves_room_for_demand(case):
-    """Sixty-four slow uploads are wanted; a read is not held up by them."""
-    load(case, "put", 10, 3000, 4)
-    relay = FaultyRelay(case.store.daemon.endpoint, lambda r: ("late", 0.5) if r.method == "PUT" else None)
-    uploads = start(case, "seconds=6", "background=1", "put", 0, 3000, 200, endpoint=relay.endpoint)
-    time.sleep(3)
-    assert relay.connections <= 80, relay.connections
-    finish(uploads)
+    """Of 64 places 8 are not for uploads in the background; up to 10 slow requests are sent twice."""
+    relay = FaultyRelay(case.store.daemon.endpoint, lambda r: ("late", 0.5))
+    load(case, "seconds=3", "background=1", "put", 0, 3000, 200, endpoint=relay.endpoint)
+    assert 50 <= relay.connections <= 66, relay.connections
+    relay = FaultyRelay(case.store.daemon.endpoint, lambda r: ("late", 0.5))
+    load(case, "seconds=3", "put", 0, 3000, 200, endpoint=relay.endpoint)
+    assert 60 <= relay.connections <= 74, relay.connections
 
 
 if threading.stack_size() == 0:
