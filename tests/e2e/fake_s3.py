@@ -5,9 +5,10 @@ Checks no signature, keeps everything in memory. Only for showing that such a st
 
 import hashlib
 import http.server
+import re
 import threading
 import urllib.parse
-from xml.sax.saxutils import escape
+from xml.sax.saxutils import escape, unescape
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -52,8 +53,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.server.objects.pop(self.key(), None)
         self.answer(204)
 
-    def do_POST(self):  # DeleteObjects: says that all went well
-        self.rfile.read(int(self.headers.get("Content-Length", "0")))
+    def do_POST(self):  # DeleteObjects
+        body = self.rfile.read(int(self.headers.get("Content-Length", "0"))).decode()
+        for key in re.findall("<Key>(.*?)</Key>", body):
+            self.server.objects.pop(self.key().rstrip("/") + "/" + unescape(key), None)
         self.answer(200, b"<DeleteResult></DeleteResult>")
 
     def log_message(self, *_):

@@ -40,11 +40,12 @@ class DirStore:
     def keys(self, prefix=""):
         """{key: size} of every object, as the bucket would list them."""
         found = {}
-        for folder, _, names in os.walk(self.path):
+        for folder, folders, names in os.walk(self.path):
+            folders[:] = [name for name in folders if name != ".ashlar"]  # the store's own
             for name in names:
                 full = os.path.join(folder, name)
                 key = os.path.relpath(full, self.path)
-                if key.startswith(prefix) and not name.startswith("."):
+                if key.startswith(prefix):
                     found[key] = os.path.getsize(full)
         return found
 
