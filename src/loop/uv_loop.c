@@ -64,13 +64,6 @@ static void wake(struct loop *l)
                 round */
 }
 
-/* libuv may have waited for long before it calls back: what is called must not see the time of before. */
-static void woke(uv_loop_t *uv)
-{
-    struct uv_loop *u = CONTAINER_OF(uv, struct uv_loop, uv);
-    u->base.now_ns = boottime_ns(&u->base);
-}
-
 /* ---------------------------------------------------------------------- jobs */
 
 struct uv_job {

@@ -11,6 +11,7 @@
 #include "volume/manifest.h"
 #include "volume/page.h"
 #include "volume/swap.h"
+#include "volume/volume_state.h"
 
 #define ROUNDS_MAX 16u
 
@@ -213,10 +214,10 @@ static void remove_got(struct change *c)
         change_finish(c, complain_store(op, err, "removing export", &c->get.complaint));
     } else if (c->next.state == MANIFEST_FORKING) {
         change_finish(c, complain(&op->complaint, ERR_HELD, "export %s is being made by a fork", op->name));
-    } else if (c->next.state == MANIFEST_OPEN && strcmp(c->next.owner, engine_of(c)->server_id) == 0) {
+    } else if (volume_named(engine_of(c), op->name)) {
         change_finish(c,
                       complain(&op->complaint, ERR_HELD, "export %s is open in this very server", op->name));
-    } else if (c->next.state == MANIFEST_OPEN) {
+    } else if (c->next.state == MANIFEST_OPEN && strcmp(c->next.owner, engine_of(c)->server_id) != 0) {
         c->state = CHANGE_LOOKS;
         c->owner.engine = engine_of(c);
         memcpy(c->owner.server_id, c->next.owner, sizeof c->next.owner);

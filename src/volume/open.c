@@ -263,16 +263,6 @@ static void liveness_done(struct liveness *l)
     }
 }
 
-static bool open_here(const struct open *op)
-{
-    LIST_EACH(&op->engine->volumes, k) {
-        const struct volume *v = CONTAINER_OF(k, struct volume, link);
-        if (v != op->volume && strcmp(v->name, op->req->name) == 0)
-            return true;
-    }
-    return false;
-}
-
 static void look_at_owner(struct open *op)
 {
     struct manifest *m = &op->now;
@@ -304,7 +294,7 @@ static void got_manifest(struct manifest_get *g)
     bool gone = g->err == ERR_NOTFOUND || (!g->err && op->now.state == MANIFEST_TOMBSTONE);
     if (op->canceled)
         open_finish(op, ERR_CANCELED);
-    else if (open_here(op))
+    else if (volume_named(op->engine, req->name))
         open_finish(op, complain(&req->complaint, ERR_HELD, "export %s is already open in this process", req->name));
     else if (gone && req->create)
         create_new(op, g->err == ERR_NOTFOUND);

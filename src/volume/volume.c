@@ -315,6 +315,14 @@ struct volume *volume_create(struct engine *e, const char *name, const struct ex
     return v;
 }
 
+struct volume *volume_named(const struct engine *e, const char *name)
+{
+    LIST_EACH(&e->volumes, k)
+        if (strcmp(CONTAINER_OF(k, struct volume, link)->name, name) == 0)
+            return CONTAINER_OF(k, struct volume, link);
+    return NULL;
+}
+
 struct log_folder *volume_folder(struct volume *v, uint32_t epoch, const char *nonce)
 {
     LIST_EACH(&v->folders, k) {

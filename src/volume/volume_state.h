@@ -112,6 +112,8 @@ void volume_lose(struct volume *, enum err why);
 struct log_folder *volume_folder(struct volume *, uint32_t epoch, const char *nonce); /* found, or made */
 struct volume *volume_create(struct engine *, const char *name, const struct export_params *);
 void volume_free(struct volume *);
+/* The one of that name that this engine has open, or is opening; NULL: none. */
+struct volume *volume_named(const struct engine *, const char *name);
 /* Whoever waits for room in the write buffer (of one volume; NULL: of all) is answered `err`. */
 void volume_refuse_waiting(struct engine *, const struct volume *only, enum err);
 
