@@ -383,7 +383,8 @@ static int conform_without_proc(const char *where, unsigned number, int fd)
     (void)number;
     (void)fd;
     struct opened mine;
-    if (!private_mounts() || mount("tmpfs", "/proc", "tmpfs", 0, NULL))
+    if (!private_mounts() || mount("tmpfs", "/proc", "tmpfs", 0, NULL) ||
+        mount("tmpfs", where, "tmpfs", 0, NULL))
         return CHILD_SKIPS;
     opened_init(&mine, where);
     mine.c.report = report_failure;
