@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Rebuilds an export's content from a directory store: written from docs/FORMAT.md alone, no code of ashlar's.
+"""Rebuilds an export's content from a directory store. Written from docs/FORMAT.md, without ashlar's code.
 
 usage: format_reader.py STORE_DIR EXPORT[@SNAPSHOT] OUT
 

@@ -56,7 +56,8 @@ def test_damage_is_seen(case):
     for kind in ("format", "exports", "maps", "blocks"):
         folder = make_store(case, 3)
         store = f"{folder}/store"
-        for path in [f"{store}/format"] if kind == "format" else glob.glob(f"{store}/{kind}/**", recursive=True):
+        below = glob.glob(f"{store}/{kind}/**", recursive=True)
+        for path in [f"{store}/{kind}", *below]:
             if os.path.isfile(path):
                 with open(path, "r+b") as file:
                     inverted = bytes(byte ^ 255 for byte in file.read())
@@ -107,9 +108,9 @@ def test_after_crashes_and_clean_ends(case):
     options = ("--write-buffer", "4M", "--inline-buffer", "1M", "--flush-interval", "200ms")
     states = []
     server = case.server(*options, auto_create=SIZE)
-    for end in ("kill", "kill", "stop", "kill", "stop"):
+    for count, end in ((60, "kill"), (1, "kill"), (1, "kill"), (60, "kill"), (60, "stop"), (60, "kill"), (1, "stop")):
         handle = clients.connect(server.uri("a/b"))
-        Disk(handle, chance, image).changes(60)
+        Disk(handle, chance, image).changes(count)
         if end == "kill":
             server.kill()
         else:
