@@ -356,6 +356,15 @@ static inline enum err world_get(struct world *w, const char *key, struct buf **
     return o.req.err;
 }
 
+static inline int64_t world_modified_ms(struct world *w, const char *key)
+{
+    struct world_outside o = {.req = {.verb = OBJSTORE_HEAD, .key = key, .done = world_outside_done}};
+    objstore_submit(w->bucket, &o.req);
+    world_run_until(w, &o.done);
+    assert_int_equal(o.req.err, ERR_OK);
+    return o.req.modified_ms;
+}
+
 static inline void world_put(struct world *w, const char *key, const void *bytes, size_t n)
 {
     char *copy = mem_dup(bytes, n);
