@@ -32,6 +32,7 @@ enum fault {
     FAULT_LOST,             /* not done, answered UNKNOWN */
     FAULT_LATE,             /* answered UNKNOWN, done world.late_ns later */
     FAULT_CONFLICT_APPLIED, /* done, and then refused as if by a repetition below */
+    FAULT_UNCONDITIONAL,    /* PUT: done whatever its condition */
     FAULT_NOSPACE,
     FAULT_UNAVAILABLE,
     FAULT_DENIED,
@@ -273,6 +274,10 @@ static void world_submit(struct objstore *s, struct objstore_req *r)
         break;
     case FAULT_STUCK:
         list_push(&w->stuck, &c->link);
+        break;
+    case FAULT_UNCONDITIONAL:
+        c->inner.condition = OBJSTORE_ANY;
+        carried_go(c);
         break;
     default:
         carried_go(c);
