@@ -35,8 +35,7 @@ struct fetch {
     struct engine *engine;
     void (*done)(struct fetch *);
     enum objstore_priority priority;
-    enum err
-        err; /* OK CORRUPT CANCELED; NOTFOUND when the object is missing. CORRUPT and NOTFOUND are logged */
+    enum err err;        /* OK CANCELED; CORRUPT, NOTFOUND (the object is missing): these are logged */
     struct buf *content; /* OK: the plain bytes; the caller's reference */
 
     struct link link; /* private from here */

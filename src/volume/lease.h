@@ -4,10 +4,10 @@
  * It keeps honest servers out of each other's way; it is not what keeps data safe.
  *   1. The lease holds until lease_ttl after the *sending* of the last confirmed heartbeat (CLOCK_BOOTTIME).
  *   2. A heartbeat refused only for lack of space counts as confirmed, when the former one is found to be
- * there still.
+ *      there still.
  *   3. A heartbeat that was replaced or removed by somebody else: this server was declared dead. `died` is
- * called; the lease does not hold; a new id is taken and written, and when that is confirmed `revived` is
- * called.
+ *      called; the lease does not hold; a new id is taken and written, and when that is confirmed `revived`
+ *      is called.
  */
 #ifndef VOLUME_LEASE_H
 #define VOLUME_LEASE_H

@@ -17,10 +17,9 @@
 
 struct swap {
     struct engine *engine;
-    const char *name; /* of the export; the caller's until done */
-    const struct manifest
-        *next;   /* what to store: serial and nonce are already fresh; the caller's until done */
-    bool create; /* nothing was there before; else `etag` and `former_nonce` say what was */
+    const char *name;            /* of the export; the caller's until done */
+    const struct manifest *next; /* serial and nonce are already fresh; the caller's until done */
+    bool create;                 /* nothing was there before; else `etag` and `former_nonce` say what was */
     char etag[OBJSTORE_ETAG_MAX];
     char former_nonce[ID_HEX];
     uint64_t patience_ns; /* 0: waits for ever; NOSPACE is then waited out as well */
@@ -30,8 +29,8 @@ struct swap {
                    * it cannot be read; NOSPACE DENIED UNAVAILABLE CANCELED: not applied, never will be;
                    * UNKNOWN (patience over or canceled: may have been applied, may be later) */
     struct complaint complaint;
-    /* OK: etag is the new version's. CONFLICT: what is there now, its etag in `etag` (missing: found.serial is 0);
-     * finish it. */
+    /* OK: etag is the new version's. CONFLICT: what is there now, its etag in `etag` (missing: found.serial
+     * is 0); finish it. */
     struct manifest found;
 
     struct objstore_req req; /* private from here */

@@ -77,12 +77,16 @@ static void open_by(const char *name, const char *server_id)
     memcpy(m.owner, server_id, sizeof m.owner);
     memset(m.folder, 'd', FOLDER_HEX - 1);
     m.position = 9;
+    mem_free(m.segments);
     m.segments = MEM_ARRAY(struct segment, 1);
     m.segment_count = 1;
     m.segments[0] = (struct segment){.epoch = 3, .nonce = "eeeeeeeeeeeeeeee", .from = 1, .to = 2};
     m.root.tree.kind = SUBTREE_PAGE;
     m.root.tree.page.bytes = 100;
     m.root.tree.sums = (struct map_sums){.mapped = 1000, .stored = 900, .objects = 3};
+    for (size_t i = 0; i < m.snapshot_count; i++)
+        mem_free(m.snapshots[i].name);
+    mem_free(m.snapshots);
     m.snapshots = MEM_ARRAY(struct manifest_snapshot, 1);
     m.snapshot_count = 1;
     m.snapshots[0] =
