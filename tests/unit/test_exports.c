@@ -4,6 +4,7 @@
 #include "volume/lease.h"
 #include "volume/manifest.h"
 #include "volume/page.h"
+#include "volume/volume_state.h"
 
 static struct world w;
 static bool done;
@@ -267,7 +268,12 @@ static void what_a_live_server_holds_is_not_removed(void **state)
     world_init(&w);
     assert_int_equal(create("disk", GIB), ERR_OK);
     open_by("disk", w.engine.server_id);
+    static struct volume here = {.name = "disk"};
+    list_push(&w.engine.volumes, &here.link);
     assert_int_equal(run(export_remove, "disk", NULL), ERR_HELD);
+    list_remove(&here.link);
+    assert_int_equal(run(export_remove, "disk", NULL), ERR_OK); /* ours, but not open any more */
+    assert_int_equal(create("disk", GIB), ERR_OK);
     open_by("disk", other_id);
     heartbeat_put(other_id, "elsewhere");
     assert_int_equal(run(export_remove, "disk", NULL), ERR_HELD);
