@@ -102,7 +102,8 @@ struct bucket {
     struct list rules, strays; /* strays: requests nobody waits for */
     struct outage outages[OUTAGES_MAX];
     uint64_t nospace_until_ns;
-    uint64_t damaged; /* objects spoiled on purpose */
+    bool nospace_seen; /* somebody was told */
+    uint64_t damaged;  /* objects spoiled on purpose */
     uint64_t requests[5];
     /* Crash whoever sent it when the n-th mutation from now (1: the next) arrives, before or after it is
      * applied. */

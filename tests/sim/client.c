@@ -122,19 +122,42 @@ static void check_segments(const struct client_op *op)
         wrong(op, "ends early", r->offset + sum, NULL, NULL, 0);
 }
 
-static void check_read(const struct client_op *op)
+/* Where it differs from what it should be, leaving out what nobody can read; op->req.bytes: nowhere. */
+static size_t differs_at(const struct client_op *op, const uint8_t *found)
 {
     const struct session *n = op->client->session;
     size_t bytes = (size_t)op->req.bytes;
+    for (size_t at = 0; (at += bytes_differ_at(found + at, op->expected + at, bytes - at)) < bytes; at++)
+        if (!n->unreadable || !n->unreadable[op->model_at + at])
+            return at;
+    return bytes;
+}
+
+/* A READ that had to look again shows a later moment, but never one after its answer, and one moment only. */
+static bool shows_later_moment(const struct client_op *op, const uint8_t *found)
+{
+    const struct session *n = op->client->session;
+    for (size_t i = op->change; i < n->change_count; i++) {
+        session_change_part(n, i, op->model_at, (size_t)op->req.bytes, op->expected);
+        if (differs_at(op, found) == op->req.bytes) {
+            mark_hit("sim.read_shows_later_moment");
+            return true;
+        }
+    }
+    return false;
+}
+
+static void check_read(const struct client_op *op)
+{
+    size_t bytes = (size_t)op->req.bytes;
     uint8_t *found = must(malloc(bytes + 1));
     read_copy(&op->req, found);
-    for (size_t at = 0;
-         op->expected && (at += bytes_differ_at(found + at, op->expected + at, bytes - at)) < bytes; at++)
-        if (!n->unreadable || !n->unreadable[op->model_at + at]) {
-            size_t back = MIN((size_t)((op->req.offset + at) % 16), at);
-            wrong(op, "is stale or wrong", op->req.offset + at, found + at - back, op->expected + at - back,
-                  bytes - at + back);
-        }
+    size_t at = op->expected ? differs_at(op, found) : bytes;
+    if (at < bytes && !shows_later_moment(op, found)) {
+        size_t back = MIN((size_t)((op->req.offset + at) % 16), at);
+        wrong(op, "is stale or wrong", op->req.offset + at, found + at - back, op->expected + at - back,
+              bytes - at + back);
+    }
     if (!op->expected && !bytes_are_zero(found, bytes))
         wrong(op, "is not empty", op->req.offset, found, NULL, bytes);
     free(found);
@@ -147,7 +170,7 @@ static void check_status(const struct client_op *op)
     for (size_t i = 0; i < op->req.segment_count && at < op->req.bytes; i++) {
         const struct volume_segment *g = &op->req.segments[i];
         uint64_t end = MIN(at + g->bytes, op->req.bytes);
-        if (!op->expected && g->kind != VOLUME_HOLE)
+        if (!op->expected && g->kind == VOLUME_DATA)
             wrong(op, "shows data where nothing ever was", op->req.offset + at, NULL, NULL, 0);
         for (uint64_t k = at; op->expected && k < end; k++) {
             if (n->unreadable && n->unreadable[op->model_at + k])
@@ -168,10 +191,12 @@ static void check_error(const struct client_op *op, enum err err)
     const struct bucket *b = sim_of(c)->bucket;
     bool durable =
         op->req.verb == VOLUME_FLUSH || op->req.flags & VOLUME_FUA || c->export->params.durable_writes;
-    bool full = err == ERR_NOSPACE && b->nospace_until_ns &&
-                (durable || (op->stage == OP_ADMISSION && op->req.verb == VOLUME_WRITE));
-    bool spoiled = err == ERR_CORRUPT && (b->damaged || c->export->trouble) && !changes(op->req.verb) &&
-                   op->req.verb != VOLUME_FLUSH;
+    bool full =
+        err == ERR_NOSPACE && b->nospace_seen &&
+        (durable || op->stage == OP_ADMISSION || op->req.verb == VOLUME_TRIM || op->req.verb == VOLUME_ZERO);
+    /* who was superseded may find its log gone before it knows */
+    bool spoiled = err == ERR_CORRUPT && !changes(op->req.verb) && op->req.verb != VOLUME_FLUSH &&
+                   (b->damaged || c->export->trouble || session_may_be_fenced(c->session));
     bool fenced = err == ERR_FENCED && (!c->session || session_may_be_fenced(c->session));
     if (!full && !spoiled && !fenced)
         sim_fail(sim_of(c), "%s: s%zu: %s of %llu bytes at %llu is answered \"%s\" for no reason",
@@ -241,8 +266,6 @@ static void answered(struct volume_req *r)
         check_answer(op);
     else
         check_error(op, err);
-    if (err == ERR_NOSPACE && changes(r->verb))
-        session_answered(c->session, op->change); /* refused durability, not the change */
     tell(op, OP_DONE, err);
     volume_req_finish(r);
     ended(op);
@@ -264,6 +287,7 @@ static void remember(struct client_op *op)
     if ((r->verb != VOLUME_READ && r->verb != VOLUME_STATUS) || !n->verified)
         return;
     op->in_model = true;
+    op->change = n->change_count;
     if (!model_place(n->export, r->offset, r->bytes, &op->model_at))
         return;
     op->expected = must(malloc(r->bytes + 1));

@@ -56,16 +56,17 @@ uint64_t coverage_count(const char *name)
     return i < MARKS_MAX ? counts[i] : 0;
 }
 
-unsigned coverage_report(void)
+unsigned coverage_report(bool print)
 {
     unsigned missed = 0;
     for (size_t i = 0; i < name_count; i++)
-        if (counts[i])
+        if (counts[i] && print)
             printf("  %10llu  %s\n", (unsigned long long)counts[i], names[i]);
     for (size_t i = 0; i < name_count; i++)
         if (!counts[i]) {
             missed++;
-            printf("       never  %s\n", names[i]);
+            if (print)
+                printf("       never  %s\n", names[i]);
         }
     return missed;
 }

@@ -3,13 +3,14 @@
 #ifndef SIM_COVERAGE_H
 #define SIM_COVERAGE_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 /* Before any fork. */
 void coverage_init(void);
 void coverage_hit(const char *name);
-/* Prints every mark and its count, those never reached last. Returns how many were never reached. */
-unsigned coverage_report(void);
+/* How many were never reached; prints every mark and its count, those never reached last. */
+unsigned coverage_report(bool print);
 uint64_t coverage_count(const char *name);
 
 #endif

@@ -163,6 +163,26 @@ static void change_apply(const struct model_export *e, const struct change *c, u
     }
 }
 
+void session_change_part(const struct session *n, size_t change, size_t model_at, size_t bytes, uint8_t *part)
+{
+    const struct change *c = &n->changes[change];
+    const struct model_export *e = n->export;
+    for (size_t i = 0; i < e->island_count; i++) {
+        const struct island *d = &e->islands[i];
+        uint64_t from = MAX(c->offset, d->at), to = MIN(c->offset + c->bytes, d->at + d->bytes);
+        size_t base = d->model_at;
+        from = MAX(from, d->at + (model_at > base ? model_at - base : 0));
+        to = model_at + bytes > base ? MIN(to, d->at + (model_at + bytes - base)) : 0;
+        if (from >= to)
+            continue;
+        uint8_t *at = part + (base + (from - d->at) - model_at);
+        if (c->verb == VOLUME_WRITE)
+            memcpy(at, c->data + (from - c->offset), to - from);
+        else
+            memset(at, 0, to - from);
+    }
+}
+
 size_t session_change(struct session *n, enum volume_verb verb, unsigned flags, uint64_t offset,
                       uint64_t bytes, uint8_t *data)
 {

@@ -98,6 +98,8 @@ void session_durable(struct session *, size_t changes);
 
 /* Where the range lies in the model; false when it touches more than one island or none whole. */
 bool model_place(const struct model_export *, uint64_t offset, uint64_t bytes, size_t *model_at);
+/* What a range of the model becomes by one change: `part` is its content before. */
+void session_change_part(const struct session *, size_t change, size_t model_at, size_t bytes, uint8_t *part);
 /* The first byte that differs, or n. */
 size_t bytes_differ_at(const uint8_t *a, const uint8_t *b, size_t n);
 

@@ -187,7 +187,7 @@ static bool open_may_fail_with(const struct client *c, enum err err)
     case ERR_DENIED:
         return true;
     case ERR_NOSPACE:
-        return b->nospace_until_ns;
+        return b->nospace_seen;
     case ERR_CORRUPT:
         return b->damaged || c->export->trouble;
     default:

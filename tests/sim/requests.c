@@ -302,6 +302,7 @@ static bool ruled(struct bucket_op *op)
         fail(op, ERR_UNAVAILABLE, 0);
         return true;
     case RULE_NOSPACE:
+        op->bucket->nospace_seen = true;
         answer(op, ERR_NOSPACE, 0);
         return true;
     case RULE_DROP:
@@ -359,6 +360,7 @@ static void arrive(struct timer *t)
     if (crash_is_due(op) || ruled(op) || unreachable(op))
         return;
     if (op->verb == OBJSTORE_PUT && b->nospace_until_ns > sim_now_ns(b->sim)) {
+        b->nospace_seen = true;
         answer(op, ERR_NOSPACE, 0);
         return;
     }

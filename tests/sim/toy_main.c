@@ -9,7 +9,7 @@
 #include "seeds.h"
 #include "toy.h"
 
-#define SEEDS 30
+#define SEEDS 20
 
 int main(int argc, char **argv)
 {
