@@ -1,3 +1,4 @@
+#include <malloc.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -227,10 +228,20 @@ static int run(struct parse *p)
     return status;
 }
 
+/* Payloads go back to the system when they are freed: left to itself glibc raises its threshold to theirs, and resident
+ * memory grows to twice what the budgets count (measured: 609 MiB against 286 MiB after copying 1 GiB in and out). */
+static void bound_memory(void)
+{
+    mallopt(M_MMAP_THRESHOLD, 64 << 10);
+    mallopt(M_TRIM_THRESHOLD, 1 << 20);
+    mallopt(M_ARENA_MAX, 2);
+}
+
 int main(int argc, char **argv)
 {
     signal(SIGPIPE, SIG_IGN);
     setenv("UV_THREADPOOL_SIZE", "16", 0);
+    bound_memory();
     if (argc < 2) {
         print_usage(stderr);
         return STATUS_MISUSED;

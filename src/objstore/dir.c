@@ -100,18 +100,20 @@ static void count(struct dir_op *op)
         c->bytes_in += op->req->content->bytes;
 }
 
-/* Once for each time of trouble, however many requests meet it. */
-static void log_trouble(struct dir_store *d, const struct objstore_req *r, enum err err)
+/* Once for each time of trouble, however many requests meet it; it is over when one of them gets through. */
+static void log_trouble(struct dir_op *op, enum err err)
 {
-    bool trouble = err == ERR_UNAVAILABLE || err == ERR_DENIED;
-    if (trouble && !d->troubled)
-        log_warn("store", "%s: %s; trying again", d->name, r->complaint.text);
-    if (!trouble && d->troubled && err == ERR_OK)
+    struct dir_store *d = op->store;
+    const char *why = op->req->complaint.text;
+    if ((err == ERR_UNAVAILABLE || err == ERR_DENIED) && !d->troubled) {
+        log_warn("store", "%s: %s; trying again", d->name, why);
+        d->troubled = true;
+    } else if (err == ERR_OK && d->troubled && op->tries) {
         log_info("store", "%s: works again", d->name);
-    if (trouble || err == ERR_OK)
-        d->troubled = trouble;
-    if (err == ERR_UNKNOWN)
-        log_warn("store", "%s: %s", d->name, r->complaint.text);
+        d->troubled = false;
+    } else if (err == ERR_UNKNOWN) {
+        log_warn("store", "%s: %s; whether it was applied is not known", d->name, why);
+    }
 }
 
 /* Half of it at least, the other half by chance. */
@@ -152,7 +154,7 @@ static void worked(struct job *j)
     struct dir_op *op = CONTAINER_OF(j, struct dir_op, job);
     enum err err = op->req->err;
     release_slot(op);
-    log_trouble(op->store, op->req, err);
+    log_trouble(op, err);
     if (err == ERR_HELD || err == ERR_UNAVAILABLE || err == ERR_DENIED) {
         again_or_finish(op, err);
         return;

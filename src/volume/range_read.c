@@ -76,7 +76,7 @@ static void look_again(struct range_read *op)
     mark_hit("read-looks-again");
     drop_parts(op);
     op->again = true;
-    op->missing = false;
+    op->missing = op->log_missing = false;
     resolve_start(&op->resolve);
 }
 
@@ -90,7 +90,9 @@ static void all_fetched(struct range_read *op)
         look_again(op);
         return;
     }
-    if (err == ERR_CORRUPT)
+    if (err == ERR_CORRUPT && op->log_missing) /* whoever took the export over may have deleted it; the manifest tells */
+        retake_start(op->volume, "a record of its own log is gone");
+    else if (err == ERR_CORRUPT)
         log_error("read", "%s: %llu bytes at %llu cannot be read: input/output error", op->volume->name,
                   (unsigned long long)(op->end - op->start), (unsigned long long)op->start);
     finish(op, err);
@@ -106,6 +108,7 @@ static void fetched(struct fetch *f)
     else if (f->err == ERR_OK)
         buf_unref(f->content);
     op->missing |= f->err == ERR_NOTFOUND;
+    op->log_missing |= f->err == ERR_NOTFOUND && p->stretch.kind == STRETCH_LOGGED;
     if (--op->fetching == 0)
         all_fetched(op);
 }
@@ -151,7 +154,7 @@ static void set_up(struct range_read *op)
 {
     op->parts = NULL;
     op->part_count = op->part_room = op->fetching = 0;
-    op->again = op->missing = op->canceled = false;
+    op->again = op->missing = op->log_missing = op->canceled = false;
     op->segments = NULL;
     op->count = 0;
     op->resolve = (struct resolve){.volume = op->volume,

@@ -22,7 +22,7 @@ struct range_read {
     struct resolve resolve; /* private from here */
     struct range_part *parts;
     size_t part_count, part_room, fetching;
-    bool again, missing, canceled;
+    bool again, missing, log_missing, canceled;
 };
 
 void range_read_start(struct range_read *);

@@ -20,7 +20,7 @@ static void deliver(struct task *t)
 
 static void let_go(struct volume *v, struct volume_req *req)
 {
-    if (v->lost && req->err == ERR_OK)
+    if (v->lost)
         req->err = ERR_FENCED;
     req->task.run = deliver;
     loop_post(v->engine->loop, &req->task);

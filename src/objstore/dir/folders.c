@@ -122,7 +122,8 @@ bool folder_current(struct fs *fs, const struct folder *f)
 {
     struct stat there, here;
     return fstatat(fs->root, f->path[0] ? f->path : ".", &there, AT_SYMLINK_NOFOLLOW) == 0 &&
-           fstat(f->fd, &here) == 0 && there.st_ino == here.st_ino && there.st_dev == here.st_dev;
+           fstat(f->fd, &here) == 0 && there.st_ino == here.st_ino && there.st_dev == here.st_dev &&
+           here.st_nlink > 0; /* 0: just being removed */
 }
 
 /* Opens, and for writing makes, the folder that `name` is in the parent. */
@@ -143,11 +144,12 @@ static enum err cannot_open(struct fs *fs, const struct folder *parent, const ch
 {
     int error = errno;
     bool missing = error == ENOENT || error == ESTALE;
-    if (missing && !folder_current(fs, parent))
-        return parent->path[0] ? ERR_HELD : fs_failed(c, "opening the store's directory", fs->path, error);
-    if (want == FOLDER_READ && (missing || error == ENOTDIR))
+    if (want == FOLDER_READ && (error == ENOTDIR || (missing && folder_current(fs, parent))))
         return ERR_NOTFOUND;
-    return missing ? ERR_HELD : fs_failed(c, "opening the folder of", key, error);
+    if (missing && !parent->path[0])
+        return fs_failed(c, "using the store's directory", fs->path, error);
+    enum err err = fs_failed(c, "opening the folder of", key, error);
+    return missing ? ERR_HELD : err;
 }
 
 static enum err open_step(struct fs *fs, struct folder *parent, const char *key, size_t end,
