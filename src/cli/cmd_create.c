@@ -59,8 +59,9 @@ const struct command create_command = {
     .arguments = {"NAME", "SIZE"},
     .summary = "create an empty disk",
     .details =
-        "Creates the export NAME of SIZE bytes (10G, 1.5TiB, 4096: powers of 1024). It takes no space until\n"
-        "it is written, and a running server serves it at once. NAME has no '@' and no control characters.\n",
+        "Creates the export NAME of SIZE bytes (10G, 1.5TiB, 4096: powers of 1024). It takes no space\n"
+        "until it is written, and a running server serves it at once. NAME has no '@' and no control\n"
+        "characters.\n",
     .specs = specs,
     .spec_count = COUNT_OF(specs),
     .options_bytes = sizeof(struct create_options),

@@ -109,11 +109,9 @@ const struct command export_command = {
     .name = "export",
     .arguments = {"NAME", "FILE"},
     .summary = "copy a disk into a file",
-    .details =
-        "Writes the content of the export NAME to FILE: a file (sparse, replaced if it is there), a block\n"
-        "device or, as -, standard output. An export that a live server has open is refused: read it "
-        "through\n"
-        "that server, for instance with nbdcopy.\n",
+    .details = "Writes the content of the export NAME to FILE: a file (sparse, replaced if it is there), a\n"
+               "block device or, as -, standard output. An export that a live server has open is refused:\n"
+               "read it through that server, for instance with nbdcopy.\n",
     .log_level = LOG_WARN,
     .run = run,
 };

@@ -63,22 +63,30 @@ static int remove_former(struct import *i)
     return err && err != ERR_NOTFOUND ? fail_with(err, &e.op.complaint) : STATUS_DONE;
 }
 
-/* What an import that did not finish leaves behind, and what becomes of that. */
-static int clean_up(struct import *i, struct volume *v)
+static const char *loss(const struct import *i)
 {
-    const char *was = i->replaced ? "; the export it replaced is gone" : "";
-    if (i->importer.unfinished) {
-        fail("import: %s is left half-written; ashlar rm %s removes it%s", i->name, i->name, was);
-        _exit(STATUS_FAILED);
-    }
+    return i->replaced ? "; the export it was to replace is gone" : "";
+}
+
+static int is_left(const struct import *i)
+{
+    return fail("import: %s is left half-written; ashlar rm %s removes it%s", i->name, i->name, loss(i));
+}
+
+/* What an import that did not finish leaves behind. */
+static int give_up(struct import *i, struct volume *v)
+{
+    const struct importer *m = &i->importer;
+    int status = fail("import: %s", m->complaint.text[0] ? m->complaint.text : "interrupted");
+    if (m->unfinished)
+        _exit(is_left(i));
     volume_run_abandon(&i->runtime, v);
-    if (i->importer.err == ERR_FENCED)
-        return fail("import: %s is now another server's", i->name);
+    if (m->err == ERR_FENCED)
+        return status;
     struct export_run e = {.op = {.name = i->name}};
     if (export_run(&i->runtime, export_remove, &e))
-        return fail("import: %s is left half-written (%s); ashlar rm %s removes it%s", i->name,
-                    e.op.complaint.text[0] ? e.op.complaint.text : err_text(e.op.err), i->name, was);
-    return fail("import: what was written of %s is removed again%s", i->name, was);
+        return is_left(i);
+    return fail("import: what was written of %s is removed again%s", i->name, loss(i));
 }
 
 static void summarize(const struct import *i)
@@ -102,16 +110,12 @@ static int transfer(struct import *i)
         return fail("%s: there is an export \"%s\" already; --force replaces it",
                     objstore_name(i->runtime.store), i->name);
     if (err == ERR_CANCELED)
-        return fail("interrupted%s", i->replaced ? "; the export that was to be replaced is gone" : "");
+        return fail("interrupted%s", loss(i));
     if (err)
         return fail_with(err, &c);
-    err = importer_run(&i->importer, &i->runtime, &i->source, v);
-    if (!err)
-        err = i->importer.err = volume_run_close(&i->runtime, v);
-    else {
-        fail("import: %s", i->importer.complaint.text[0] ? i->importer.complaint.text : "interrupted");
-        return clean_up(i, v);
-    }
+    if (importer_run(&i->importer, &i->runtime, &i->source, v))
+        return give_up(i, v);
+    err = volume_run_close(&i->runtime, v);
     if (err)
         return fail("import: %s is written and flushed, but was not closed cleanly (%s)", i->name,
                     err_text(err));
@@ -154,11 +158,10 @@ const struct command import_command = {
     .name = "import",
     .arguments = {"FILE", "NAME"},
     .summary = "make a disk from an image",
-    .details =
-        "Creates the export NAME from FILE: a raw image, a block device or, as -, standard input. What is "
-        "zero\n"
-        "or a hole in FILE takes no space in the store, and blocks that are stored already are not stored\n"
-        "twice. An import that fails or is interrupted removes what it wrote, and says so where it cannot.\n",
+    .details = "Creates the export NAME from FILE: a raw image, a block device or, as -, standard input.\n"
+               "What is zero or a hole in FILE takes no space in the store, and blocks that are there twice\n"
+               "are stored once. An import that fails or is interrupted removes what it wrote, and says so\n"
+               "where it cannot.\n",
     .specs = specs,
     .spec_count = COUNT_OF(specs),
     .options_bytes = sizeof(struct import_options),

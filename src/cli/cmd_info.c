@@ -43,9 +43,9 @@ const struct command info_command = {
     .name = "info",
     .arguments = {"NAME"},
     .summary = "show one disk",
-    .details =
-        "Shows the export NAME: size, bytes mapped and stored, block and object size, epoch (how often its\n"
-        "owner changed), breaks (takeovers that may have lost unflushed writes), and who holds it.\n",
+    .details = "Shows the export NAME: size, bytes mapped and stored, block and object size, epoch (how\n"
+               "often its owner changed), breaks (takeovers that may have lost unflushed writes), and who\n"
+               "holds it.\n",
     .specs = specs,
     .spec_count = COUNT_OF(specs),
     .options_bytes = sizeof(struct info_options),

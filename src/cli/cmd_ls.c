@@ -45,8 +45,8 @@ static int run(const struct invocation *v)
 const struct command ls_command = {
     .name = "ls",
     .summary = "list the disks",
-    .details =
-        "Lists the exports: size, bytes mapped (that are data), bytes stored for them, and who holds them.\n",
+    .details = "Lists the exports: size, bytes mapped (that are data), bytes stored for them, and who holds\n"
+               "them.\n",
     .specs = specs,
     .spec_count = COUNT_OF(specs),
     .options_bytes = sizeof(struct ls_options),

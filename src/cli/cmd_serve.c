@@ -56,7 +56,7 @@ struct serve {
     struct export_params auto_create;
     int inherited[SERVE_INHERITED_MAX];
     size_t inherited_count;
-    bool stopping, clean;
+    bool clean;
 };
 
 /* ----------------------------------------------------------------- shutdown */
@@ -168,7 +168,7 @@ static const char *example_name(struct serve *s)
     struct export_run e = {.op = {.name = DEMO, .brief = true}};
     bool there = export_run(&s->runtime, export_info, &e) == ERR_OK;
     export_infos_free(e.op.infos);
-    return there ? DEMO : "NAME";
+    return there ? DEMO : SERVE_ANY;
 }
 
 /* What tells others that clients are served from now on. */
@@ -233,12 +233,10 @@ const struct command serve_command = {
     .name = "serve",
     .summary = "serve the disks to NBD clients",
     .details =
-        "Serves every export of the store, also those created while it runs. SIGINT or SIGTERM ends it: what "
-        "is\n"
-        "under way is finished and stored, and every export is closed cleanly; a second one gives that up, "
-        "as a\n"
-        "crash would (exit status 1; what clients flushed is safe). Listening sockets may be handed over by\n"
-        "LISTEN_FDS.\n",
+        "Serves every export of the store, also those created while it runs. SIGINT or SIGTERM ends\n"
+        "it: what is under way is finished and stored, and every export is closed cleanly; a second\n"
+        "one gives that up, as a crash would (exit status 1; what clients flushed is safe). Listening\n"
+        "sockets may be handed over by LISTEN_FDS.\n",
     .specs = specs,
     .spec_count = COUNT_OF(specs),
     .options_bytes = sizeof(struct serve_options),

@@ -16,15 +16,36 @@ static const char *absolute(const char *variable)
     return v && *v == '/' ? v : NULL;
 }
 
-char *default_store_url(void)
+static char *default_path(void)
 {
     const char *data = absolute("XDG_DATA_HOME"), *home = absolute("HOME");
     if (!data && !home)
         return NULL;
     const char *base = data ? data : home, *tail = data ? "/ashlar" : "/.local/share/ashlar";
-    size_t bytes = strlen(SCHEME) + strlen(base) + strlen(tail) + 1;
-    char *url = mem_alloc(bytes);
-    snprintf(url, bytes, SCHEME "%s%s", base, tail);
+    size_t bytes = strlen(base) + strlen(tail) + 1;
+    char *path = mem_alloc(bytes);
+    snprintf(path, bytes, "%s%s", base, tail);
+    return path;
+}
+
+/* A store's URL has %XX, options behind '?', and nothing behind '#'. */
+static char *url_of(const char *path)
+{
+    char *url = mem_alloc(strlen(SCHEME) + 3 * strlen(path) + 1), *to = stpcpy(url, SCHEME);
+    for (; *path; path++) {
+        if (strchr("%?#", *path))
+            to += snprintf(to, 4, "%%%02X", (unsigned char)*path);
+        else
+            *to++ = *path;
+    }
+    *to = '\0';
+    return url;
+}
+
+char *default_store_url(void)
+{
+    char *path = default_path(), *url = path ? url_of(path) : NULL;
+    mem_free(path);
     return url;
 }
 
@@ -42,18 +63,17 @@ static int make_folders(char *path)
 
 enum err default_store_make(char **url, struct complaint *c)
 {
-    char *made = default_store_url();
-    if (!made)
+    char *path = default_path();
+    if (!path)
         return complain(c, ERR_INVALID,
-                        "no store is named, and neither XDG_DATA_HOME nor HOME says where your "
-                        "data is; give --store file:/path or --store s3://bucket");
-    int e = make_folders(made + strlen(SCHEME));
-    if (e) {
-        complain(c, ERR_DENIED, "the store %s cannot be made: %s; name another with --store", made,
+                        "no store is named, and neither XDG_DATA_HOME nor HOME says where your data is; give "
+                        "--store file:/path or --store s3://bucket");
+    int e = make_folders(path);
+    if (e)
+        complain(c, ERR_DENIED, "the store %s cannot be made: %s; name another with --store", path,
                  strerror(e));
-        mem_free(made);
-        return ERR_DENIED;
-    }
-    *url = made;
-    return ERR_OK;
+    else
+        *url = url_of(path);
+    mem_free(path);
+    return e ? ERR_DENIED : ERR_OK;
 }

@@ -7,6 +7,7 @@
 #include "server/server.h"
 
 #define SERVE_INHERITED_MAX 32
+#define SERVE_ANY           "NAME" /* stands for any export in the lines that attach one */
 
 struct serve_options {
     struct option_list listen;
