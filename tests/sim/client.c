@@ -230,7 +230,7 @@ static void check_answer(struct client_op *op)
     case VOLUME_ZERO:
         session_answered(n, op->change);
         if (op->req.flags & VOLUME_FUA || n->export->params.durable_writes)
-            session_durable(n, op->change + 1);
+            session_durable(n, op->req.bytes ? op->change + 1 : op->covers);
         return;
     case VOLUME_CACHE:
         return;
@@ -278,7 +278,7 @@ static void remember(struct client_op *op)
     struct session *n = op->client->session;
     struct volume_req *r = &op->req;
     op->after_loss = op->client->lost;
-    if (r->verb == VOLUME_FLUSH)
+    if (r->verb == VOLUME_FLUSH || !r->bytes) /* FUA on nothing is a FLUSH */
         op->covers = session_flush_covers(n);
     if (changes(r->verb)) {
         op->change = session_change(n, r->verb, r->flags, r->offset, r->bytes, op->data);

@@ -56,6 +56,16 @@ uint64_t coverage_count(const char *name)
     return i < MARKS_MAX ? counts[i] : 0;
 }
 
+const char *coverage_any(uint64_t random)
+{
+    for (size_t i = 0; i < name_count; i++) {
+        const char *name = names[(random + i) % name_count];
+        if (strncmp(name, "sim.", 4) != 0)
+            return name;
+    }
+    return "none";
+}
+
 unsigned coverage_report(bool print)
 {
     unsigned missed = 0;

@@ -12,5 +12,7 @@ void coverage_hit(const char *name);
 /* How many were never reached; prints every mark and its count, those never reached last. */
 unsigned coverage_report(bool print);
 uint64_t coverage_count(const char *name);
+/* One of the engine's marks. */
+const char *coverage_any(uint64_t random);
 
 #endif

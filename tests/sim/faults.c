@@ -51,7 +51,9 @@ void faults_swarm(struct faults *f, uint64_t seed)
     f->late_max_ns = one_of(&r, lates, 4);
     f->job_delay_max_ns = one_of(&r, jobs, 4);
     f->crash = maybe(&r, 2500);
+    f->crash_at_mark = maybe(&r, 4000);
     f->sleep = maybe(&r, 2500);
+    f->declared_dead = prng_below(&r, 3) ? 0 : maybe(&r, 2000);
     f->outage = maybe(&r, 1500);
     f->nospace = maybe(&r, 1200);
     f->damage = prng_below(&r, 8) ? 0 : maybe(&r, 600);

@@ -20,7 +20,8 @@ struct faults {
     uint64_t late_max_ns;                    /* the latest "later moment" */
     uint64_t job_delay_max_ns;
     /* per million steps */
-    unsigned crash, sleep, outage, nospace, damage;
+    unsigned crash, crash_at_mark, sleep, outage, nospace, damage;
+    unsigned declared_dead; /* a server's heartbeat is taken away */
     uint64_t sleep_max_ns, outage_max_ns, nospace_max_ns;
     unsigned skew_max_ms; /* between a server's wall clock and the bucket's */
 };

@@ -7,6 +7,7 @@
 #include "base/bytes.h"
 #include "base/mark.h"
 #include "bucket.h"
+#include "coverage.h"
 #include "process.h"
 #include "workload.h"
 
@@ -138,7 +139,8 @@ static void restless_process(struct run *r, struct process *d)
 static bool owned_by_anybody(const struct run *r, const struct model_export *e)
 {
     for (size_t m = 0; m < r->machine_count; m++)
-        if (r->processes[m] && r->processes[m]->server->alive && client_of(r->processes[m], e))
+        if (r->processes[m] && r->processes[m]->server->alive && !r->processes[m]->server->asleep &&
+            client_of(r->processes[m], e))
             return true;
     return false;
 }
@@ -164,7 +166,7 @@ static void people(struct run *r)
     if (chance(r, r->restless))
         restless_process(r, d);
     for (size_t i = 0; i < r->export_count && d->server->alive; i++)
-        if (chance(r, 20000) && !owned_by_anybody(r, r->exports[i]))
+        if (chance(r, 20000) && !owned_by_anybody(r, r->exports[i]) && !client_of(d, r->exports[i]))
             process_open(d, r->exports[i]);
     if (d->server->alive && list_empty(&d->clients) && chance(r, r->restless))
         process_stop(d);
@@ -186,10 +188,11 @@ static void submit_somewhere(struct run *r)
 static void damage_something(struct run *r)
 {
     struct bucket *b = r->sim->bucket;
-    size_t n = bucket_count(b, "blocks/");
+    const char *prefix = sim_below(r->sim, 3) ? "blocks/" : "maps/";
+    size_t n = bucket_count(b, prefix);
     if (!n)
         return;
-    struct object *o = bucket_nth(b, "blocks/", sim_below(r->sim, n));
+    struct object *o = bucket_nth(b, prefix, sim_below(r->sim, n));
     b->damaged++;
     mark_hit("sim.damaged");
     sim_trace(r->sim, "damage to %s", o->key);
@@ -197,6 +200,26 @@ static void damage_something(struct run *r)
         bucket_delete(b, o->key);
     else
         o->body[sim_below(r->sim, o->bytes)] ^= 0x40;
+}
+
+/* As if somebody had declared it dead. */
+static void take_heartbeat(struct run *r)
+{
+    struct bucket *b = r->sim->bucket;
+    size_t n = bucket_count(b, "servers/");
+    if (!n)
+        return;
+    const struct object *o = bucket_nth(b, "servers/", sim_below(r->sim, n));
+    mark_hit("sim.declared_dead");
+    sim_trace(r->sim, "%s is declared dead", o->key);
+    bucket_delete(b, o->key);
+}
+
+static void arm_crash(struct run *r)
+{
+    r->sim->crash_mark = coverage_any(sim_below(r->sim, 1000));
+    r->sim->crash_mark_left = 1 + (unsigned)sim_below(r->sim, 3);
+    sim_trace(r->sim, "whoever passes %s dies", r->sim->crash_mark);
 }
 
 static void outage(struct run *r)
@@ -219,6 +242,10 @@ static void misfortune(struct run *r)
         server_crash(d->server);
     else if (alive && chance(r, f->sleep))
         server_sleep(d->server, sim_spread(s, NS_PER_S / 100, f->sleep_max_ns));
+    if (chance(r, f->crash_at_mark))
+        arm_crash(r);
+    if (chance(r, f->declared_dead))
+        take_heartbeat(r);
     if (chance(r, f->outage))
         outage(r);
     if (chance(r, f->nospace))
@@ -298,10 +325,38 @@ static bool client_ready(void *ctx)
     return c->state == CLIENT_OPEN || c->state == CLIENT_ENDED;
 }
 
+/* What does not end, for whoever reads the failure. */
+static void describe_open_ends(const struct run *r)
+{
+    static const char *const states[] = {"opening", "being read", "open", "closing", "ended"};
+    for (size_t m = 0; m < r->machine_count; m++) {
+        const struct process *d = r->processes[m];
+        struct engine_stats e;
+        if (!d || !d->server->alive)
+            continue;
+        engine_stats(d->engine, &e);
+        sim_trace(r->sim, "s%zu: process state %d, write buffer %zu, inline %zu, lease %s", d->server->number,
+                  d->state, e.write_buffer_used, e.inline_used, e.lease_held ? "held" : "not held");
+        LIST_EACH(&d->clients, k)
+        {
+            const struct client *c = CONTAINER_OF(k, struct client, link);
+            struct volume_stats v = {0};
+            if (c->volume)
+                volume_stats(c->volume, &v);
+            sim_trace(r->sim, "s%zu %s is %s%s, %zu in flight; dirty %llu, logged %llu, %llu records",
+                      d->server->number, c->export->name, states[c->state], c->lost ? " and lost" : "",
+                      c->in_flight, (unsigned long long)v.dirty_bytes, (unsigned long long)v.logged_bytes,
+                      (unsigned long long)v.log_records);
+        }
+    }
+}
+
 static void must_end(struct run *r, bool (*is_so)(void *), void *ctx, const char *what)
 {
-    if (!sim_run_until(r->sim, is_so, ctx, 3600 * NS_PER_S))
-        sim_fail(r->sim, "an hour after all faults ended: %s", what);
+    if (sim_run_until(r->sim, is_so, ctx, 3600 * NS_PER_S))
+        return;
+    describe_open_ends(r);
+    sim_fail(r->sim, "an hour after all faults ended: %s", what);
 }
 
 /* A last server reads everything once more. */

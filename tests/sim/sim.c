@@ -252,6 +252,7 @@ void sim_heal(struct sim *s)
 {
     sim_trace(s, "healed");
     faults_none(&s->faults);
+    s->crash_mark = NULL;
     bucket_heal(s->bucket);
     for (size_t i = 0; i < s->server_count; i++)
         if (s->servers[i]->alive)
