@@ -29,7 +29,7 @@ static struct objstore *store;
 static const char *verb;
 static struct s3_config config = {.bucket = "disks", .prefix = "load", .path_style = -1};
 static uint64_t total, object_bytes, patience_ns, seconds;
-static bool background;
+static bool background, same;
 static uint64_t begun_ns, issued, answered, damaged, counted;
 static uint64_t errors[ERR_COUNT];
 static uint32_t *took_us;
@@ -44,14 +44,14 @@ struct slot {
     uint8_t *body;
     struct iovec pieces[3];
     char number[64];
-    bool writing;
+    bool writing, checked;
     uint64_t value;
 };
 
 static void fill(uint8_t *to, uint64_t index)
 {
     struct prng p;
-    prng_seed(&p, index + 1);
+    prng_seed(&p, same ? 1 : index + 1);
     prng_fill(&p, to, object_bytes);
 }
 
@@ -59,7 +59,9 @@ static void next(struct slot *);
 
 static void check_content(struct slot *s)
 {
-    fill(s->body, s->index);
+    if (!same || !s->checked)
+        fill(s->body, s->index);
+    s->checked = true;
     if (s->req.content->bytes != object_bytes || memcmp(s->req.content->data, s->body, object_bytes) != 0)
         damaged++;
 }
@@ -124,7 +126,8 @@ static void done(struct objstore_req *q)
 static void set_body(struct slot *s)
 {
     size_t third = object_bytes / 3;
-    fill(s->body, s->index);
+    if (!same || !s->pieces[0].iov_base)
+        fill(s->body, s->index);
     s->pieces[0] = (struct iovec){s->body, third};
     s->pieces[1] = (struct iovec){s->body + third, third};
     s->pieces[2] = (struct iovec){s->body + 2 * third, object_bytes - 2 * third};
@@ -243,6 +246,8 @@ static void take_option(const char *a)
         patience_ns = strtoull(v, NULL, 10) * NS_PER_MS;
     else if ((v = value_of(a, "seconds")))
         seconds = strtoull(v, NULL, 10);
+    else if ((v = value_of(a, "same")))
+        same = *v == '1';
     else if ((v = value_of(a, "background")))
         background = *v == '1';
 }
