@@ -272,6 +272,41 @@ def test_conditions_by_hand(case):
     assert again["condition refused"] == 5, again
 
 
+@on("minio")
+def test_virtual_hosts(case):
+    """The bucket goes before the endpoint's name; *.localhost is loopback to libcurl."""
+    relay = FaultyRelay(case.store.daemon.endpoint, lambda r: ("answer", 404, "NoSuchKey"))
+    port = relay.endpoint.rsplit(":", 1)[1]
+    load(case, "path_style=0", "get", 1, 10, 1, endpoint=f"http://localhost:{port}", status=1)
+    request = relay.requests[0]
+    assert request.fields["host"] == f"{BUCKET}.localhost:{port}", request.fields
+    assert request.path == f"/{case.store.prefix}/load/0", request.path
+
+
+@on("rgw")
+@limit(200)
+def test_tls(case):
+    """With the authority named, all works; without, a person is told what to name."""
+    tool, folder = case.store.daemon.tool, case.path("tls-rgw")
+
+    def call(*verb):
+        return subprocess.run([tool, *verb, "--dir", folder], stdin=subprocess.DEVNULL, capture_output=True,
+                              text=True, check=True, start_new_session=True).stdout
+
+    call("start", "--tls")
+    try:
+        call("bucket", BUCKET)
+        env = dict(line.split("=", 1) for line in call("env").replace("export ", "").split())
+        endpoint, authority = env["S3_TLS_URL"], env["AWS_CA_BUNDLE"]
+        load(case, f"ca={authority}", "put", 50, 100000, 8, endpoint=endpoint)
+        load(case, f"ca={authority}", "get", 50, 100000, 8, endpoint=endpoint)
+        load(case, "get", 5, 100000, 1, endpoint=endpoint, env={"AWS_CA_BUNDLE": authority})
+        refused = load(case, "patience_ms=1000", "get", 5, 100000, 1, endpoint=endpoint, status=1)
+        assert "ca=FILE" in refused["complaint"], refused
+    finally:
+        call("destroy")
+
+
 @on("rgw", "minio")
 def test_what_a_person_is_told(case):
     told = {}

@@ -79,6 +79,11 @@ static enum http_method method_of(enum s3_act act)
     }
 }
 
+static enum objstore_verb counted_as(const struct s3_request *r)
+{
+    return r->act == S3_ACT_LOOK ? OBJSTORE_HEAD : r->act == S3_ACT_TELL ? OBJSTORE_GET : r->req->verb;
+}
+
 static void set_path(struct s3_request *r, struct s3_attempt *a)
 {
     struct s3_store *s = r->s;
@@ -283,6 +288,6 @@ void s3_attempt_start(struct s3_request *r, struct s3_attempt *a, bool fresh)
     set_url(r, a);
     set_headers(r, a);
     c->url = text_of(&a->url);
-    s->base.counters.requests[r->req->verb]++;
+    s->base.counters.requests[counted_as(r)]++;
     http_start(s->http, c);
 }
