@@ -32,7 +32,7 @@ static const struct option_spec common_specs[] = {
 
 /* --------------------------------------------------------------- complaints */
 
-static int say(int status, const char *fmt, va_list ap)
+PRINTF(2, 0) static int say(int status, const char *fmt, va_list ap)
 {
     fflush(stdout);
     fputs("ashlar: ", stderr);
@@ -228,8 +228,9 @@ static int run(struct parse *p)
     return status;
 }
 
-/* Payloads go back to the system when they are freed: left to itself glibc raises its threshold to theirs, and resident
- * memory grows to twice what the budgets count (measured: 609 MiB against 286 MiB after copying 1 GiB in and out). */
+/* Payloads go back to the system when they are freed: left to itself glibc raises its threshold to theirs,
+ * and resident memory grows to twice what the budgets count (measured: 609 MiB against 286 MiB after copying
+ * 1 GiB in and out). */
 static void bound_memory(void)
 {
     mallopt(M_MMAP_THRESHOLD, 64 << 10);
