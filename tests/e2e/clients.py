@@ -84,20 +84,25 @@ def qemu_extents(uri):
     return json.loads(run("qemu-img", "map", "--output=json", "-f", "raw", uri))
 
 
-def ext4_image(path, size_mib, data_mib, seed=1):
-    """An ext4 image with a tree of files in it, made by mke2fs -d: no root, no mount."""
-    chance = random.Random(seed)
-    with tempfile.TemporaryDirectory(dir=os.path.dirname(path)) as tree:
+def ext4_image(folder, size_mib, data_mib):
+    """The path of an ext4 image with a tree of files in it, made by mke2fs -d; made once for all tests."""
+    os.makedirs(folder, exist_ok=True)
+    path = os.path.join(folder, f"ext4-{size_mib}-{data_mib}")
+    if os.path.exists(path):
+        return path
+    chance = random.Random(1)
+    with tempfile.TemporaryDirectory(dir=folder) as tree:
         left, n = data_mib << 20, 0
         while left > 0:
             size = min(left, chance.choice((100, 4096, 70000, 1 << 20, 9 << 20)))
-            folder = os.path.join(tree, str(n % 17))
-            os.makedirs(folder, exist_ok=True)
-            with open(os.path.join(folder, str(n)), "wb") as file:
+            os.makedirs(os.path.join(tree, str(n % 17)), exist_ok=True)
+            with open(os.path.join(tree, str(n % 17), str(n)), "wb") as file:
                 file.write(chance.randbytes(size))
             left -= max(size, 4096)
             n += 1
-        run("/sbin/mke2fs", "-q", "-t", "ext4", "-d", tree, path, f"{size_mib}M")
+        run("mke2fs", "-q", "-t", "ext4", "-d", tree, path + ".new", f"{size_mib}M")
+    os.rename(path + ".new", path)
+    return path
 
 
 def fio(uri, *options, timeout=300):

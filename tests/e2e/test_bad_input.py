@@ -15,8 +15,8 @@ def works(server, export="disk"):
     """Another client is served as if nothing had happened."""
     with clients.connect(server.uri(export)) as handle:
         pattern = os.urandom(4096)
-        handle.pwrite(pattern, 8192)
-        assert handle.pread(4096, 8192) == pattern
+        handle.pwrite(pattern, MIB)
+        assert handle.pread(4096, MIB) == pattern
 
 
 def lines_since(server, mark):

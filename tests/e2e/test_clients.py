@@ -62,8 +62,7 @@ def test_read_only_server(case):
 def test_image_in_and_out(case):
     """A 1 GiB image in by nbdcopy and by qemu-img; the server restarted; out by both."""
     data_mib = 96 if case.sanitized else 256
-    image = case.path("image")
-    clients.ext4_image(image, 1024, data_mib)
+    image = clients.ext4_image(case.shared, 1024, data_mib)
     digest = clients.sha256_of_file(image)
     for export in ("one", "two"):
         case.ashlar("create", export, "1G")
@@ -84,7 +83,7 @@ def test_image_in_and_out(case):
     for name in ("out1", "out2"):
         assert clients.sha256_of_file(case.path(name)) == digest, f"{name} differs"
         os.unlink(case.path(name))
-    clients.run("/sbin/e2fsck", "-fn", image)
+    clients.run("e2fsck", "-fn", image)
     server.stop()
     stored = sum(case.store.keys("blocks/").values())
     assert stored < 1.05 * data_mib * MIB + 32 * MIB, f"{stored} bytes stored of {data_mib} MiB twice"
@@ -95,8 +94,7 @@ def test_image_in_and_out(case):
 @limit(300)
 @on(*ALL)
 def test_import_and_export(case):
-    image, out = case.path("image"), case.path("out")
-    clients.ext4_image(image, 512, 64)
+    image, out = clients.ext4_image(case.shared, 512, 64), case.path("out")
     case.ashlar("import", image, "disk")
     refused = case.ashlar("import", image, "disk", status=None)
     assert refused.returncode == 1 and "--force" in refused.stderr, refused.stderr
