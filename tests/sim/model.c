@@ -233,6 +233,7 @@ struct cut {
     uint8_t *state, *allocated;
     size_t first, last;        /* prefixes that fit; first > last: none */
     size_t best, best_differs; /* the one that came nearest, and where it differs */
+    size_t hint;               /* where the one before differed: most likely this one does, too */
 };
 
 static size_t first_difference(const struct cut *c, size_t n)
@@ -248,7 +249,10 @@ static size_t first_difference(const struct cut *c, size_t n)
 static void cut_try(struct cut *c, size_t prefix)
 {
     size_t n = c->before->export->model_bytes;
-    size_t differs = first_difference(c, n);
+    bool still = c->hint < n && c->state[c->hint] != c->image[c->hint] &&
+                 !(c->unreadable && c->unreadable[c->hint]) && prefix > c->before->durable;
+    size_t differs = still ? c->hint : first_difference(c, n);
+    c->hint = differs;
     if (differs < n) {
         if (differs >= c->best_differs) {
             c->best = prefix;
