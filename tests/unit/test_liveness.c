@@ -231,6 +231,34 @@ static void without_a_lease_of_its_own_nobody_is_declared_dead(void **state)
     end();
 }
 
+/* The lease held at one end of the observation only: at the first look, or at the second. */
+static void half_a_lease_does_not_count(void **state)
+{
+    (void)state;
+    for (int first = 0; first < 2; first++) {
+        begin();
+        join(&other);
+        other_dies();
+        world_run_for(&w, 2 * TTL);
+        join(&w.engine);
+        w.always[OBJSTORE_PUT] = FAULT_UNAVAILABLE;
+        world_run_for(&w, first ? TTL - NS_PER_S : TTL + NS_PER_S);
+        assert_int_equal(lease_holds(&w.engine.lease, w.loop.now_ns), first);
+        start();
+        world_run_for(&w, NS_PER_S / 2);
+        if (!first)
+            w.always[OBJSTORE_PUT] = FAULT_NONE;
+        world_run_for(&w, BEAT);
+        assert_int_equal(lease_holds(&w.engine.lease, w.loop.now_ns), !first);
+        assert_int_equal(w.requests[OBJSTORE_GET], 2);
+        assert_false(done);
+        w.always[OBJSTORE_PUT] = FAULT_NONE;
+        world_run_until(&w, &done);
+        assert_true(look.dead);
+        end();
+    }
+}
+
 static void a_store_without_a_clock_needs_longer(void **state)
 {
     (void)state;
@@ -310,6 +338,7 @@ RUN_TESTS(cmocka_unit_test(who_beats_is_alive), cmocka_unit_test(nobody_and_who_
           cmocka_unit_test(after_an_outage_nobody_is_dead_at_once),
           cmocka_unit_test(a_slow_second_look_does_not_count),
           cmocka_unit_test(without_a_lease_of_its_own_nobody_is_declared_dead),
+          cmocka_unit_test(half_a_lease_does_not_count),
           cmocka_unit_test(a_store_without_a_clock_needs_longer),
           cmocka_unit_test(an_unreadable_heartbeat_is_judged_by_its_age),
           cmocka_unit_test(what_the_store_says_is_passed_on), cmocka_unit_test(canceled_it_ends_soon))
