@@ -248,7 +248,9 @@ static bool poll_once(struct uv_loop *u)
         return true;
     }
     uv_update_time(&u->uv);
-    uv_timer_start(&u->sleep, slept, (due - now + NS_PER_MS - 1) / NS_PER_MS, 0);
+    /* It repeats because libuv runs timers before it waits: one that is due by then would leave nothing to
+     * end the wait. */
+    uv_timer_start(&u->sleep, slept, (due - now + NS_PER_MS - 1) / NS_PER_MS, 1);
     uv_run(&u->uv, UV_RUN_ONCE);
     return true;
 }
