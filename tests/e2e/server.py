@@ -33,8 +33,8 @@ class Server:
             self.arguments += ["--auto-create", str(auto_create)]
         self.arguments += map(str, arguments)
 
-    def start(self, env=None, timeout=60, may_die=False):
-        """Returns once the server says that it is ready. may_die: returns False when it ends before that."""
+    def start(self, env=None, timeout=60):
+        """Returns once the server says that it is ready."""
         reading, writing = os.pipe()
         command = [*self.wrapper, self.program, "--store", self.url, "serve", "--ready-fd", str(writing),
                    *self.arguments]
@@ -53,12 +53,10 @@ class Server:
         if said:
             found = re.search(r"nbd://127\.0\.0\.1:(\d+)/", said)
             self.port = int(found.group(1)) if found else None
-            return True
+            return
         if said is None:
             self.process.send_signal(signal.SIGKILL)
         status = self.process.wait()
-        if may_die and said is not None:
-            return False
         how = "did not get ready" if said is None else f"ended with status {status}"
         raise AssertionError(f"the server {how}:\n{self.log()[-3000:]}")
 

@@ -10,25 +10,38 @@ from .results import FAILED, PASSED, SKIPPED
 from .unit import SANITIZERS
 
 
-def run(results, build, seeds, limit_s=900):
-    """The seeds in as many parts as there are processors."""
-    program = os.path.join(build, "tests", "sim", "sim")
+def run(results, build, label, seeds, limit_s=900):
+    """The directed tests by name, random runs, and short scripts crashed everywhere."""
+    folder = os.path.join(build, "tests", "sim")
+    program = os.path.join(folder, "sim")
     if not os.access(program, os.X_OK):
-        results.add("sim", SKIPPED, detail=f"{program} was not built")
+        results.add(label, SKIPPED, detail=f"{program} was not built")
         return
+    status, text = run_limited([program, "--scenario", "all"], limit_s, SANITIZERS)
+    named = re.findall(r"^(ok|FAILED) +(.+)$", text, re.M)
+    for verdict, name in named:
+        passed = verdict == "ok"
+        results.add(f"{label}/{name}", PASSED if passed else FAILED, detail="" if passed else text, quiet=True)
+    results.say(f"{'passed' if status == 0 else 'FAILED':7} {label}: {len(named)} directed tests")
+    if not named or (status != 0 and all(verdict == "ok" for verdict, _ in named)):
+        results.add(f"{label}: directed tests", FAILED, detail=f"{describe(status, limit_s)}\n{text}")
+    one(results, f"{label}: the models find planted mistakes", [os.path.join(folder, "sim_toy")], limit_s)
+    one(results, f"{label}: {seeds} seeds", [program, "--seeds", str(seeds)], limit_s)
+    one(results, f"{label}: a crash at every change", [program, "--exhaustive", "--seeds", "1"], limit_s)
+
+
+def one(results, name, command, limit_s):
     began = time.monotonic()
-    status, text = run_limited([program, "--seeds", str(seeds)], limit_s, SANITIZERS)
-    name = f"sim: {seeds} seeds"
+    status, text = run_limited(command, limit_s, SANITIZERS)
     took = time.monotonic() - began
-    last = (text.strip().splitlines() or [""])[-1]
     if status == 0:
-        results.add(name, PASSED, took, last)
+        results.add(name, PASSED, took, (text.strip().splitlines() or [""])[-1])
     else:
         results.add(name, FAILED, took, f"{describe(status, limit_s)}\n{text}")
 
 
 def fuzz(results, build, seconds):
-    """Every program build-fuzz/fuzz/fuzz_*, with its corpus in fuzz/corpus where there is one."""
+    """Every program build-fuzz/fuzz/fuzz_*; its corpus, grown-*, begins with what the build wrote."""
     folder = os.path.join(build, "fuzz")
     found = os.listdir(folder) if os.path.isdir(folder) else []
     names = sorted(name for name in found if re.fullmatch(r"fuzz_\w+", name))
@@ -42,10 +55,8 @@ def fuzz_one(results, folder, name, seconds):
     began = time.monotonic()
     grown = os.path.join(folder, "grown-" + name)
     os.makedirs(grown, exist_ok=True)
-    seeds = os.path.join("fuzz", "corpus", name)
     command = [os.path.join(folder, name), f"-max_total_time={seconds}", "-timeout=10",
                "-print_final_stats=1", f"-artifact_prefix={folder}/", grown]
-    command += [seeds] if os.path.isdir(seeds) else []
     status, text = run_limited(command, seconds + 120, SANITIZERS)
     took = time.monotonic() - began
     if status == 0:
