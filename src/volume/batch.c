@@ -120,7 +120,7 @@ void batch_prepare(struct batch *b)
         return;
     if (!b->uploads_started) {
         b->uploads_started = true;
-        if (b->changes.data_bytes > INLINE_BATCH_BYTES)
+        if (b->changes.data_bytes > b->volume->engine->config.limits.inline_batch_bytes)
             start_uploads(b);
     }
     if (list_empty(&b->uploads))
@@ -329,7 +329,7 @@ static bool add_entry(struct batch *b, struct record_builder *builder, struct ex
 void batch_send(struct batch *b)
 {
     struct volume *v = b->volume;
-    struct record_builder *builder = record_builder_create();
+    struct record_builder *builder = record_builder_create(v->engine->config.limits.record_bytes);
     b->first_slot = v->next_slot;
     for (struct extent *e = extents_from(&b->changes, 0); e;)
         if (!add_entry(b, builder, &e)) {

@@ -315,12 +315,13 @@ static struct volume *holds_most_inline(struct engine *e)
 void checkpoint_consider(struct volume *v)
 {
     struct engine *e = v->engine;
+    const struct engine_limits *l = &e->config.limits;
     uint64_t bytes = v->log_bytes, records = v->log_records;
     if (v->checkpoint && v->checkpoint->state > CK_FLUSH) { /* what it folds does not count */
         bytes -= v->checkpoint->bytes;
         records -= v->checkpoint->records;
     }
-    if (bytes >= CHECKPOINT_LOG_BYTES || records >= CHECKPOINT_LOG_RECORDS || v->checkpoint_first)
+    if (bytes >= l->checkpoint_log_bytes || records >= l->checkpoint_log_records || v->checkpoint_first)
         checkpoint_want(v);
     else if (v->log_records && !v->checkpoint && !timer_started(&v->checkpoint_timer))
         timer_start(e->loop, &v->checkpoint_timer, e->config.checkpoint_interval_ns);

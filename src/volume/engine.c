@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "volume/fetch.h"
+#include "volume/record.h"
 #include "volume/swap.h"
 #include "volume/volume_state.h"
 
@@ -20,6 +21,13 @@ void engine_config_defaults(struct engine_config *c)
         .flush_interval_ns = 5 * NS_PER_S,
         .checkpoint_interval_ns = 60 * NS_PER_S,
         .lease_ttl_ns = 30 * NS_PER_S,
+        .limits = {.record_bytes = RECORD_BYTES_MAX,
+                   .inline_batch_bytes = 768 * KIB,
+                   .checkpoint_log_bytes = 64 * MIB,
+                   .checkpoint_log_records = 4096,
+                   .log_bytes_max = 256 * MIB,
+                   .log_records_max = 16384,
+                   .segments_max = MANIFEST_SEGMENTS_MAX},
     };
 }
 

@@ -36,6 +36,18 @@ struct host {
 /* Fills in who this process is (reads /proc), and an is_gone that looks there. */
 void host_init(struct host *);
 
+/* Bounds of one export's log. The defaults are the product's; the simulator sets small ones, so that every bound is
+ * met. */
+struct engine_limits {
+    size_t record_bytes;             /* of an encoded record; at most RECORD_BYTES_MAX */
+    size_t inline_batch_bytes;       /* more data than this in a batch goes into objects first; fits into a record */
+    uint64_t checkpoint_log_bytes;   /* a checkpoint is due */
+    uint64_t checkpoint_log_records;
+    uint64_t log_bytes_max;          /* from here on flushes wait for the checkpoint */
+    uint64_t log_records_max;
+    size_t segments_max;             /* with so many, a checkpoint comes before anything is logged; at most 64 */
+};
+
 struct engine_config {
     const struct host *host;
     const char *addresses;        /* where its clients connect, for people; copied */
@@ -46,10 +58,12 @@ struct engine_config {
     uint64_t flush_interval_ns;   /* dirty data is written back at least this often */
     uint64_t checkpoint_interval_ns;
     uint64_t lease_ttl_ns;
+    struct engine_limits limits;
     uint64_t patience_ns;         /* how long joining and opening wait for the store; 0: for ever */
 };
 
-/* 256 MiB cache, 64 MiB write buffer, 64 MiB inline, 8 MiB index, 5 s flush, 60 s checkpoint, 30 s lease. */
+/* 256 MiB cache, 64 MiB write buffer, 64 MiB inline, 8 MiB index, 5 s flush, 60 s checkpoint, 30 s lease; records of
+ * 1 MiB with 768 KiB inline; checkpoints at 64 MiB or 4,096 records, flushes wait at 256 MiB or 16,384; 64 segments. */
 void engine_config_defaults(struct engine_config *);
 
 struct engine;

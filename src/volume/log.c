@@ -143,7 +143,8 @@ static void apply(struct batch *b)
 
 bool log_is_full(const struct volume *v)
 {
-    return v->log_bytes >= LOG_BYTES_MAX || v->log_records >= LOG_RECORDS_MAX;
+    const struct engine_limits *l = &v->engine->config.limits;
+    return v->log_bytes >= l->log_bytes_max || v->log_records >= l->log_records_max;
 }
 
 static void take_batch(struct volume *v)

@@ -88,7 +88,7 @@ static void set_up_volume(struct volume *v, struct open *op)
     snprintf(v->etag, sizeof v->etag, "%s", op->swap.etag);
     v->root = v->manifest.root;
     v->folder = volume_folder(v, v->manifest.epoch, v->manifest.folder);
-    v->checkpoint_first = v->manifest.segment_count >= MANIFEST_SEGMENTS_MAX;
+    v->checkpoint_first = v->manifest.segment_count >= v->engine->config.limits.segments_max;
     v->opening = false;
     if (v->log_records)
         timer_start(v->engine->loop, &v->checkpoint_timer, v->engine->config.checkpoint_interval_ns);

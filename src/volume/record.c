@@ -27,14 +27,17 @@ _Static_assert(HEAD_BYTES > SEAL_BYTES, "every record is longer than a seal");
 /* -------------------------------------------------------------------- making */
 
 struct record_builder {
+    size_t bytes_max;
     struct piece_tables tables;
     uint8_t *entries, *data; /* skip of an inline entry: within data, until it is encoded */
     size_t entry_count, entry_capacity, data_bytes, data_capacity;
 };
 
-struct record_builder *record_builder_create(void)
+struct record_builder *record_builder_create(size_t bytes_max)
 {
+    assert(bytes_max <= RECORD_BYTES_MAX);
     struct record_builder *b = MEM_NEW(struct record_builder);
+    b->bytes_max = bytes_max;
     piece_tables_init(&b->tables);
     return b;
 }
@@ -62,7 +65,7 @@ static size_t record_bytes(const struct record_builder *b)
 
 static bool fits(const struct record_builder *b, size_t more)
 {
-    return record_bytes(b) + ENTRY_BYTES + more <= RECORD_BYTES_MAX;
+    return record_bytes(b) + ENTRY_BYTES + more <= b->bytes_max;
 }
 
 static void *grown(void *memory, size_t *capacity, size_t needed, size_t unit)
@@ -124,7 +127,7 @@ bool record_add_inline(struct record_builder *b, uint64_t offset, uint32_t bytes
 
 size_t record_builder_room(const struct record_builder *b)
 {
-    return fits(b, 0) ? RECORD_BYTES_MAX - ENTRY_BYTES - record_bytes(b) : 0;
+    return fits(b, 0) ? b->bytes_max - ENTRY_BYTES - record_bytes(b) : 0;
 }
 
 size_t record_builder_entries(const struct record_builder *b)

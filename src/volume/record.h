@@ -33,8 +33,9 @@ struct record_entry {
 
 /* ------------------------------------------------------------------- making */
 
-struct record_builder; /* on the heap; at most RECORD_BYTES_MAX */
-struct record_builder *record_builder_create(void);
+struct record_builder; /* on the heap */
+/* For records of at most bytes_max, which is at most RECORD_BYTES_MAX. */
+struct record_builder *record_builder_create(size_t bytes_max);
 void record_builder_destroy(struct record_builder *);
 void record_builder_reset(struct record_builder *);
 /* False when it does not fit any more: nothing was added. Objects named by several pieces are stored once. */

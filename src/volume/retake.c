@@ -40,7 +40,7 @@ static void swapped(struct retake *r)
     snprintf(v->etag, sizeof v->etag, "%s", r->swap.etag);
     log_restart(v, r->replay.end);
     v->folder = volume_folder(v, v->manifest.epoch, v->manifest.folder);
-    v->checkpoint_first = v->manifest.segment_count >= MANIFEST_SEGMENTS_MAX;
+    v->checkpoint_first = v->manifest.segment_count >= v->engine->config.limits.segments_max;
     v->older_epochs_clean = false;
     v->fenced = false;
     mark_hit("fenced-owner-took-new-epoch");

@@ -122,7 +122,9 @@ void volume_submit(struct volume *v, struct volume_req *req)
         volume_answer(v, req, ERR_FENCED);
         return;
     }
-    if (req->verb == VOLUME_FLUSH || (req->flags & VOLUME_FUA && !req->bytes)) {
+    bool change = req->verb == VOLUME_WRITE || req->verb == VOLUME_TRIM || req->verb == VOLUME_ZERO;
+    bool durable = change && (v->params.durable_writes || req->flags & VOLUME_FUA);
+    if (req->verb == VOLUME_FLUSH || (durable && !req->bytes)) {
         log_flush(v, req);
         return;
     }

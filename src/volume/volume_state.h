@@ -26,12 +26,7 @@
 #include "volume/swap.h"
 #include "volume/volume.h"
 
-#define BATCHES_MAX         4u             /* on their way into the log at once */
-#define INLINE_BATCH_BYTES  (768 * KIB)    /* more data than this in a batch goes into objects first */
-#define CHECKPOINT_LOG_BYTES   (64 * MIB)
-#define CHECKPOINT_LOG_RECORDS 4096u
-#define LOG_BYTES_MAX          (256 * MIB) /* from here on flushes wait for the checkpoint */
-#define LOG_RECORDS_MAX        16384u
+#define BATCHES_MAX 4u /* on their way into the log at once */
 
 struct checkpoint;
 struct retake;

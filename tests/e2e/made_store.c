@@ -329,7 +329,7 @@ static void write_record(const struct log *log, uint64_t slot, uint64_t first, b
     struct record_head head = {.epoch = log->epoch, .slot = slot, .first = first, .last = last};
     if (!hex_decode(log->manifest->id, head.export_id, 16) || !hex_decode(log->nonce, head.folder, 8))
         abort();
-    struct record_builder *b = record_builder_create();
+    struct record_builder *b = record_builder_create(RECORD_BYTES_MAX);
     for (uint64_t i = prng_below(&prng, 20) + 1; i--;)
         add_entry(b, image, counts);
     struct buf *out = record_builder_encode(b, &head);

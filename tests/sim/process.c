@@ -31,6 +31,13 @@ void process_config_random(struct sim *s, struct engine_config *c)
     c->cache_bytes = (size_t)sim_spread(s, 16 * KIB, MIB);
     c->write_buffer_bytes = (size_t)sim_spread(s, 32 * KIB, MIB);
     c->inline_bytes = (size_t)sim_spread(s, 16 * KIB, MIB);
+    c->limits = (struct engine_limits){.record_bytes = (size_t)sim_spread(s, 2 * KIB, 128 * KIB),
+                                       .checkpoint_log_bytes = sim_spread(s, 64 * KIB, 4 * MIB),
+                                       .checkpoint_log_records = sim_spread(s, 16, 4096),
+                                       .segments_max = (size_t)sim_spread(s, 2, 64)};
+    c->limits.inline_batch_bytes = c->limits.record_bytes * 2 / 3;
+    c->limits.log_bytes_max = c->limits.checkpoint_log_bytes * 2;
+    c->limits.log_records_max = c->limits.checkpoint_log_records * 2;
     c->dedup_bytes = (size_t)sim_spread(s, 4 * KIB, 256 * KIB);
     c->flush_interval_ns = sim_spread(s, 50 * NS_PER_MS, 20 * NS_PER_S);
     c->checkpoint_interval_ns = sim_spread(s, 200 * NS_PER_MS, 100 * NS_PER_S);

@@ -352,7 +352,7 @@ static void records_and_seals_are_read_whole(void **state)
     assert_int_equal(get_record(key, &bytes), ERR_NOTFOUND);
     assert_int_equal(w.errors_logged, 0);
 
-    struct record_builder *b = record_builder_create();
+    struct record_builder *b = record_builder_create(RECORD_BYTES_MAX);
     assert_true(record_add_range(b, 0, 4096, ENTRY_ZEROS));
     struct buf *record = record_builder_encode(b, &head);
     record_builder_destroy(b);

@@ -156,7 +156,7 @@ static const struct record_head head = {.export_id = {0x00, 0x11, 0x22, 0x33, 0x
 static void record(void **state)
 {
     (void)state;
-    struct record_builder *b = record_builder_create();
+    struct record_builder *b = record_builder_create(RECORD_BYTES_MAX);
     struct piece_ref whole = piece();
     struct iovec hello = {(char[]){"hello"}, 5}, bye = {(char[]){"bye"}, 3};
     assert_true(record_add_piece(b, 1048576, 65536, &whole, 512));

@@ -68,7 +68,7 @@ static void random_records_come_back(void **state)
     (void)state;
     struct prng p;
     prng_seed(&p, 2);
-    struct record_builder *b = record_builder_create();
+    struct record_builder *b = record_builder_create(RECORD_BYTES_MAX);
     struct script *s = MEM_NEW(struct script);
     struct object_name objects[4];
     for (int i = 0; i < 4; i++)
@@ -103,7 +103,7 @@ static void a_full_record_takes_nothing_more(void **state)
     (void)state;
     struct prng p;
     prng_seed(&p, 3);
-    struct record_builder *b = record_builder_create();
+    struct record_builder *b = record_builder_create(RECORD_BYTES_MAX);
     uint8_t *data = mem_calloc(1, RECORD_BYTES_MAX);
     struct iovec iov = {data, record_builder_room(b)};
     assert_true(iov.iov_len > RECORD_BYTES_MAX - 200);
@@ -139,7 +139,7 @@ static void an_object_named_twice_is_stored_once(void **state)
     (void)state;
     struct prng p;
     prng_seed(&p, 4);
-    struct record_builder *b = record_builder_create();
+    struct record_builder *b = record_builder_create(RECORD_BYTES_MAX);
     struct object_name object = random_object(&p);
     size_t sizes[3];
     for (int i = 0; i < 3; i++) {
@@ -159,7 +159,7 @@ static void an_object_named_twice_is_stored_once(void **state)
 /* Two entries of every kind; tables at 136, entries at 136 + 36 + 52, data behind them. */
 static struct buf *small_record(void)
 {
-    struct record_builder *b = record_builder_create();
+    struct record_builder *b = record_builder_create(RECORD_BYTES_MAX);
     struct prng p;
     prng_seed(&p, 5);
     struct object_name object = random_object(&p);
