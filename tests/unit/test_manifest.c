@@ -214,76 +214,77 @@ static enum err parse_edited(const char *text, const char *was, const char *is)
     return err;
 }
 
+static const struct {
+    const char *was, *is;
+    enum err err;
+} hostile[] = {
+    {"\"ashlar\": 1", "\"ashlar\": 2", ERR_UNSUPPORTED},
+    {"\"ashlar\": 1", "\"ashlar\": 0", ERR_CORRUPT},
+    {"\"ashlar\": 1", "\"ashlar\": \"1\"", ERR_CORRUPT},
+    {"\"ashlar\": 1", "\"ashlar\": 1.0", ERR_CORRUPT},
+    {"\"manifest\"", "\"heartbeat\"", ERR_CORRUPT},
+    {"\"serial\": ", "\"serial\": -", ERR_CORRUPT},
+    {"\"serial\": ", "\"serial\": 99999999999", ERR_CORRUPT},
+    {"\"serial\"", "\"Serial\"", ERR_CORRUPT},
+    {"\"nonce\": \"", "\"nonce\": \"0", ERR_CORRUPT},
+    {"\"nonce\": \"", "\"nonce\": \"\\u0000", ERR_CORRUPT},
+    {"\"id\": \"", "\"id\": \"", ERR_OK},
+    {"\"id\": \"", "\"id\": \"G", ERR_CORRUPT},
+    {"\"open\"", "\"ajar\"", ERR_CORRUPT},
+    {"\"open\"", "\"closed\"", ERR_CORRUPT}, /* has segments */
+    {"\"open\"", "0", ERR_CORRUPT},
+    {"\"size\": 1073741824", "\"size\": 0", ERR_CORRUPT},
+    {"\"size\": 1073741824", "\"size\": 9223372036854775807", ERR_OK},
+    {"\"size\": 1073741824", "\"size\": 9223372036854775808", ERR_CORRUPT},
+    {"\"size\": 1073741824", "\"size\": 1e9", ERR_CORRUPT},
+    {"\"block_size\": 131072", "\"block_size\": 131073", ERR_CORRUPT},
+    {"\"block_size\": 131072", "\"block_size\": 2048", ERR_CORRUPT},
+    {"\"block_size\": 131072", "\"block_size\": 8388608", ERR_CORRUPT},
+    {"\"object_size\": 4194304", "\"object_size\": 4194305", ERR_CORRUPT},
+    {"\"object_size\": 4194304", "\"object_size\": 65536", ERR_CORRUPT},
+    {"\"object_size\": 4194304", "\"object_size\": 134217728", ERR_CORRUPT},
+    {"\"durable_writes\": false", "\"durable_writes\": 0", ERR_CORRUPT},
+    {"\"durable_writes\": false", "\"durable_writes\": true, \"more\": [1]", ERR_OK},
+    {"\"durable_writes\": false", "\"durable_writes\": false, \"durable_writes\": true", ERR_CORRUPT},
+    {"\"epoch\": 7", "\"epoch\": 0", ERR_CORRUPT},
+    {"\"epoch\": 7", "\"epoch\": 4294967296", ERR_CORRUPT},
+    {"\"epoch\": 7", "\"epoch\": 2", ERR_CORRUPT}, /* not above the segments' */
+    {"\"epoch\": 7", "\"epoch\": 3", ERR_OK},
+    {"\"owner\": \"", "\"owner\": \"\", \"x\": \"", ERR_OK},
+    {"\"folder\": \"", "\"folder\": \"\", \"x\": \"", ERR_CORRUPT},
+    {"\"folder\": \"", "\"folder\": \"00", ERR_CORRUPT},
+    {"\"position\": 5", "\"position\": -1", ERR_CORRUPT},
+    {"\"position\": 5", "\"position\": null", ERR_CORRUPT},
+    {"\"level\": 6", "\"level\": 7", ERR_CORRUPT},
+    {"\"level\": 6", "\"level\": 0", ERR_CORRUPT}, /* too low for the size */
+    {"\"level\": 6", "\"level\": -1", ERR_CORRUPT},
+    {"\"page\"", "\"base\"", ERR_CORRUPT},
+    {"\"object\": \"", "\"object\": \"0", ERR_CORRUPT},
+    {"\"offset\": ", "\"offset\": 9", ERR_CORRUPT},
+    {"\"bytes\": ", "\"bytes\": 0, \"x\": ", ERR_CORRUPT},
+    {"\"bytes\": ", "\"bytes\": 16777217, \"x\": ", ERR_CORRUPT},
+    {"\"page\": \"", "\"page\": \"ff", ERR_CORRUPT},
+    {"\"mapped\": ", "\"mapped\": -", ERR_CORRUPT},
+    {"\"segments\": [", "\"segments\": [0, ", ERR_CORRUPT},
+    {"\"segments\": [", "\"segments\": {}, \"x\": [", ERR_CORRUPT},
+    {"\"from\": ", "\"from\": 9223372036854775806, \"x\": ", ERR_CORRUPT},
+    {"\"epoch\": 2", "\"epoch\": 1", ERR_CORRUPT}, /* segments out of order */
+    {"\"snapshots\": [", "\"snapshots\": [[], ", ERR_CORRUPT},
+    {"snap \\\"1", "snap \\\"0", ERR_CORRUPT}, /* two of one name */
+    {"\"name\": \"", "\"name\": \"\", \"x\": \"", ERR_CORRUPT},
+    {"\xc3\xa9", "\xc3", ERR_CORRUPT},
+};
+
 static void hostile_manifests_are_refused(void **state)
 {
     (void)state;
-    static const struct {
-        const char *was, *is;
-        enum err err;
-    } edits[] = {
-        {"\"ashlar\": 1", "\"ashlar\": 2", ERR_UNSUPPORTED},
-        {"\"ashlar\": 1", "\"ashlar\": 0", ERR_CORRUPT},
-        {"\"ashlar\": 1", "\"ashlar\": \"1\"", ERR_CORRUPT},
-        {"\"ashlar\": 1", "\"ashlar\": 1.0", ERR_CORRUPT},
-        {"\"manifest\"", "\"heartbeat\"", ERR_CORRUPT},
-        {"\"serial\": ", "\"serial\": -", ERR_CORRUPT},
-        {"\"serial\": ", "\"serial\": 99999999999", ERR_CORRUPT},
-        {"\"serial\"", "\"Serial\"", ERR_CORRUPT},
-        {"\"nonce\": \"", "\"nonce\": \"0", ERR_CORRUPT},
-        {"\"nonce\": \"", "\"nonce\": \"\\u0000", ERR_CORRUPT},
-        {"\"id\": \"", "\"id\": \"", ERR_OK},
-        {"\"id\": \"", "\"id\": \"G", ERR_CORRUPT},
-        {"\"open\"", "\"ajar\"", ERR_CORRUPT},
-        {"\"open\"", "\"closed\"", ERR_CORRUPT}, /* has segments */
-        {"\"open\"", "0", ERR_CORRUPT},
-        {"\"size\": 1073741824", "\"size\": 0", ERR_CORRUPT},
-        {"\"size\": 1073741824", "\"size\": 9223372036854775807", ERR_OK},
-        {"\"size\": 1073741824", "\"size\": 9223372036854775808", ERR_CORRUPT},
-        {"\"size\": 1073741824", "\"size\": 1e9", ERR_CORRUPT},
-        {"\"block_size\": 131072", "\"block_size\": 131073", ERR_CORRUPT},
-        {"\"block_size\": 131072", "\"block_size\": 2048", ERR_CORRUPT},
-        {"\"block_size\": 131072", "\"block_size\": 8388608", ERR_CORRUPT},
-        {"\"object_size\": 4194304", "\"object_size\": 4194305", ERR_CORRUPT},
-        {"\"object_size\": 4194304", "\"object_size\": 65536", ERR_CORRUPT},
-        {"\"object_size\": 4194304", "\"object_size\": 134217728", ERR_CORRUPT},
-        {"\"durable_writes\": false", "\"durable_writes\": 0", ERR_CORRUPT},
-        {"\"durable_writes\": false", "\"durable_writes\": true, \"more\": [1]", ERR_OK},
-        {"\"durable_writes\": false", "\"durable_writes\": false, \"durable_writes\": true", ERR_CORRUPT},
-        {"\"epoch\": 7", "\"epoch\": 0", ERR_CORRUPT},
-        {"\"epoch\": 7", "\"epoch\": 4294967296", ERR_CORRUPT},
-        {"\"epoch\": 7", "\"epoch\": 2", ERR_CORRUPT}, /* not above the segments' */
-        {"\"epoch\": 7", "\"epoch\": 3", ERR_OK},
-        {"\"owner\": \"", "\"owner\": \"\", \"x\": \"", ERR_OK},
-        {"\"folder\": \"", "\"folder\": \"\", \"x\": \"", ERR_CORRUPT},
-        {"\"folder\": \"", "\"folder\": \"00", ERR_CORRUPT},
-        {"\"position\": 5", "\"position\": -1", ERR_CORRUPT},
-        {"\"position\": 5", "\"position\": null", ERR_CORRUPT},
-        {"\"level\": 6", "\"level\": 7", ERR_CORRUPT},
-        {"\"level\": 6", "\"level\": 0", ERR_CORRUPT}, /* too low for the size */
-        {"\"level\": 6", "\"level\": -1", ERR_CORRUPT},
-        {"\"page\"", "\"base\"", ERR_CORRUPT},
-        {"\"object\": \"", "\"object\": \"0", ERR_CORRUPT},
-        {"\"offset\": ", "\"offset\": 9", ERR_CORRUPT},
-        {"\"bytes\": ", "\"bytes\": 0, \"x\": ", ERR_CORRUPT},
-        {"\"bytes\": ", "\"bytes\": 16777217, \"x\": ", ERR_CORRUPT},
-        {"\"page\": \"", "\"page\": \"ff", ERR_CORRUPT},
-        {"\"mapped\": ", "\"mapped\": -", ERR_CORRUPT},
-        {"\"segments\": [", "\"segments\": [0, ", ERR_CORRUPT},
-        {"\"segments\": [", "\"segments\": {}, \"x\": [", ERR_CORRUPT},
-        {"\"from\": ", "\"from\": 9223372036854775806, \"x\": ", ERR_CORRUPT},
-        {"\"epoch\": 2", "\"epoch\": 1", ERR_CORRUPT}, /* segments out of order */
-        {"\"snapshots\": [", "\"snapshots\": [[], ", ERR_CORRUPT},
-        {"snap \\\"1", "snap \\\"0", ERR_CORRUPT}, /* two of one name */
-        {"\"name\": \"", "\"name\": \"\", \"x\": \"", ERR_CORRUPT},
-        {"\xc3\xa9", "\xc3", ERR_CORRUPT},
-    };
     struct buf *out = small_manifest();
     char *text = mem_calloc(1, out->bytes + 1);
     memcpy(text, out->data, out->bytes);
-    for (size_t i = 0; i < COUNT_OF(edits); i++) {
-        enum err err = parse_edited(text, edits[i].was, edits[i].is);
-        if (err != edits[i].err)
-            fail_msg("%s -> %s: %s", edits[i].was, edits[i].is, err_text(err));
+    for (size_t i = 0; i < COUNT_OF(hostile); i++) {
+        enum err err = parse_edited(text, hostile[i].was, hostile[i].is);
+        if (err != hostile[i].err)
+            fail_msg("%s -> %s: %s", hostile[i].was, hostile[i].is, err_text(err));
     }
     mem_free(text);
     buf_unref(out);
