@@ -86,13 +86,15 @@ static void a_piece_is_read_once_and_then_cached(void **state)
 static void who_wants_the_same_joins(void **state)
 {
     (void)state;
-    struct want wants[10], elsewhere;
+    struct want wants[10], elsewhere, beside;
     begin();
-    struct piece_ref p = store_piece(2, 0, 64 * KIB), copy = p;
+    struct piece_ref p = store_piece(2, 0, 64 * KIB), copy = p, shifted = p;
     copy.object = store_piece(3, 0, 512).object;
+    shifted.offset = 1;
     for (size_t i = 0; i < COUNT_OF(wants); i++)
         fetch_piece(want_init(&wants[i]), &p);
-    fetch_piece(want_init(&elsewhere), &copy); /* the same bytes in another object, which is too short */
+    fetch_piece(want_init(&elsewhere), &copy); /* the same bytes, it says, in another object: too short */
+    fetch_piece(want_init(&beside), &shifted); /* and beside where they are */
     for (size_t i = 0; i < COUNT_OF(wants); i++) {
         world_run_until(&w, &wants[i].done);
         assert_piece(&wants[i], &p);
@@ -100,7 +102,9 @@ static void who_wants_the_same_joins(void **state)
     }
     world_run_until(&w, &elsewhere.done);
     assert_int_equal(elsewhere.fetch.err, ERR_CORRUPT);
-    assert_int_equal(w.requests[OBJSTORE_GET], 2);
+    world_run_until(&w, &beside.done);
+    assert_int_equal(beside.fetch.err, ERR_CORRUPT);
+    assert_int_equal(w.requests[OBJSTORE_GET], 3);
     world_finish(&w);
 }
 
