@@ -199,11 +199,16 @@ static void report(void)
     printf(
         "{\"answered\": %llu, \"wall_s\": %.3f, \"per_s\": %.1f, \"mb_per_s\": %.1f, \"cpu_us_each\": %.1f, ",
         (unsigned long long)answered, wall, (double)answered / wall,
-        (double)(answered * object_bytes) / wall / 1e6,
+        (double)answered * (double)object_bytes / wall / 1e6,
         (seconds_of(u.ru_utime) + seconds_of(u.ru_stime)) * 1e6 / (double)MAX(answered, 1));
-    if (n)
-        printf("\"p50_ms\": %.2f, \"p99_ms\": %.2f, \"max_ms\": %.2f, ", took_us[n / 2] / 1e3,
-               took_us[n - 1 - n / 100] / 1e3, took_us[n - 1] / 1e3);
+    if (n) {
+        size_t half = n / 2, slowest_percent = n - 1 - n / 100;
+        printf("\"p50_ms\": %.2f, \"p99_ms\": %.2f, \"max_ms\": %.2f, ", took_us[half] / 1e3,
+               took_us[slowest_percent] / 1e3, took_us[n - 1] / 1e3);
+    }
+    uint64_t requests = 0;
+    for (size_t i = 0; i < COUNT_OF(c->requests); i++)
+        requests += c->requests[i];
     for (unsigned e = 0; e < ERR_COUNT; e++) {
         if (errors[e])
             printf("\"%s\": %llu, ", err_text(e), (unsigned long long)errors[e]);
@@ -211,9 +216,7 @@ static void report(void)
     printf(
         "\"damaged\": %llu, \"counted\": %llu, \"requests\": %llu, \"retries\": %llu, \"throttled\": %llu, "
         "\"complaint\": \"%s\", \"rss_kib\": %ld}\n",
-        (unsigned long long)damaged, (unsigned long long)counted,
-        (unsigned long long)(c->requests[0] + c->requests[1] + c->requests[2] + c->requests[3] +
-                             c->requests[4]),
+        (unsigned long long)damaged, (unsigned long long)counted, (unsigned long long)requests,
         (unsigned long long)c->retries, (unsigned long long)c->throttled, complaint.text, u.ru_maxrss);
 }
 

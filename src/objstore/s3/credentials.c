@@ -43,7 +43,7 @@ static enum err read_whole(const char *path, struct text *to, bool *found, struc
     while (to->bytes <= FILE_MAX_BYTES && (n = fread(part, 1, sizeof part, f)) > 0)
         text_add_bytes(to, part, n);
     bool failed = ferror(f);
-    fclose(f);
+    (void)fclose(f);
     if (failed)
         return complain(c, ERR_INVALID, "cannot read %s", path);
     if (to->bytes > FILE_MAX_BYTES)

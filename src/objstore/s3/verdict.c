@@ -5,7 +5,7 @@
 
 /* AWS allows a quarter of an hour. An answer without a code (to HEAD) is taken for a matter of clocks from
  * here on. */
-#define SKEW_SUSPICIOUS_MS (5 * 60 * 1000)
+#define SKEW_SUSPICIOUS_MS (INT64_C(5) * 60 * 1000)
 
 static bool is_one_of(const char *code, const char *const *codes)
 {

@@ -174,28 +174,31 @@ static bool set_key(struct xml_list_entry *e, const char *text)
     return true;
 }
 
+/* Within an entry, and at its end; false when the document is at fault. */
+static bool entry_closed(struct xml_list_entry *e, const char *path, const char *text)
+{
+    if (strcmp(path, "Contents/Key") == 0 || strcmp(path, "CommonPrefixes/Prefix") == 0)
+        return set_key(e, text);
+    if (strcmp(path, "Contents/Size") == 0)
+        return parse_bytes(text, &e->bytes);
+    if (strcmp(path, "Contents/LastModified") == 0)
+        e->modified_ms = xml_parse_time(text);
+    if (strcmp(path, "Contents") == 0 || strcmp(path, "CommonPrefixes") == 0)
+        return e->key != NULL;
+    return true;
+}
+
 static void list_closed(struct walk *w, void *ctx, const char *path, const char *text)
 {
     struct list_walk *l = ctx;
-    struct xml_list_entry *e = l->list->count ? &l->list->entries[l->list->count - 1] : NULL;
-    bool ok = true;
-    if (l->too_many)
-        ok = false;
-    else if (strcmp(path, "Contents/Key") == 0 || strcmp(path, "CommonPrefixes/Prefix") == 0)
-        ok = set_key(e, text);
-    else if (strcmp(path, "Contents/Size") == 0)
-        ok = parse_bytes(text, &e->bytes);
-    else if (strcmp(path, "Contents/LastModified") == 0)
-        e->modified_ms = xml_parse_time(text);
-    else if (strcmp(path, "Contents") == 0 || strcmp(path, "CommonPrefixes") == 0)
-        ok = e->key != NULL;
-    else if (strcmp(path, "IsTruncated") == 0)
-        l->list->truncated = strcmp(text, "true") == 0;
+    struct xml_list *list = l->list;
+    if (strcmp(path, "IsTruncated") == 0)
+        list->truncated = strcmp(text, "true") == 0;
     else if (strcmp(path, "EncodingType") == 0)
         l->encoded = strcmp(text, "url") == 0;
-    else if (strcmp(path, "NextContinuationToken") == 0 && !l->list->token)
-        l->list->token = mem_strdup(text);
-    if (!ok)
+    else if (strcmp(path, "NextContinuationToken") == 0 && !list->token)
+        list->token = mem_strdup(text);
+    else if (l->too_many || (list->count && !entry_closed(&list->entries[list->count - 1], path, text)))
         walk_fail(w);
 }
 
