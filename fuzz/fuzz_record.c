@@ -40,7 +40,7 @@ static void same(const struct record *a, const struct record *b)
 
 static void accepted(const struct record *r)
 {
-    struct record_builder *b = record_builder_create();
+    struct record_builder *b = record_builder_create(RECORD_BYTES_MAX);
     for (uint32_t i = 0; i < r->entries; i++) {
         struct record_entry e;
         record_entry(r, i, &e);

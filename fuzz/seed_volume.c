@@ -25,7 +25,7 @@ static const struct page_ref page = {.offset = 80, .bytes = 264};
 
 static void records(const char *dir)
 {
-    struct record_builder *b = record_builder_create();
+    struct record_builder *b = record_builder_create(RECORD_BYTES_MAX);
     struct record_head head = {.epoch = 1, .slot = 2, .first = 1, .last = true};
     struct iovec iov = {(char[]){"inline"}, 6};
     EXPECT(record_add_piece(b, 0, 4000, &piece, 96) && record_add_inline(b, 10, 6, &iov, 1) &&
