@@ -1,6 +1,6 @@
 /* Faults for crash tests: ASHLAR_FAULTS=file=PATTERN,dir=PATTERN,... leaves out the fsync of the file, or of
- * the folder, of every key that matches the pattern (fnmatch(3), '*' stops at '/'). Only in builds with
- * -Dfaults=true. */
+ * the folder, of every key that matches the pattern (fnmatch(3): '*' stops at '/', but alone it means every
+ * key). Only in builds with -Dfaults=true. */
 #include "objstore/dir/fs.h"
 
 #ifdef ASHLAR_FAULTS
@@ -17,7 +17,7 @@ static bool listed(const char *kind, const char *key)
         size_t n = strcspn(s, ",");
         if (n > kind_bytes && strncmp(s, kind, kind_bytes) == 0) {
             snprintf(pattern, sizeof pattern, "%.*s", (int)(n - kind_bytes), s + kind_bytes);
-            if (fnmatch(pattern, key, FNM_PATHNAME) == 0)
+            if (strcmp(pattern, "*") == 0 || fnmatch(pattern, key, FNM_PATHNAME) == 0)
                 return true;
         }
         s += n + (s[n] == ',');
