@@ -15,6 +15,7 @@ struct record_put {
     struct iovec body;
     enum { PUT_IDLE, PUT_SENT, PUT_READ_BACK, PUT_STORED } state;
     unsigned attempts;
+    bool unsure; /* it may be there already: look before sending it again (DESIGN §4.8) */
     struct key key;
     struct objstore_req req;
     struct timer pause;
@@ -134,13 +135,6 @@ static void record_done(struct objstore_req *r)
     record_step(CONTAINER_OF(r, struct record_put, req));
 }
 
-static void record_paused(struct timer *t)
-{
-    struct record_put *p = CONTAINER_OF(t, struct record_put, pause);
-    if (!p->batch->volume->fenced)
-        record_step(p);
-}
-
 static void record_send(struct record_put *p)
 {
     struct volume *v = p->batch->volume;
@@ -164,6 +158,17 @@ static void record_read_back(struct record_put *p)
                                    .limit = RECORD_BYTES_MAX,
                                    .done = record_done};
     objstore_submit(p->batch->volume->engine->store, &p->req);
+}
+
+static void record_paused(struct timer *t)
+{
+    struct record_put *p = CONTAINER_OF(t, struct record_put, pause);
+    if (p->batch->volume->fenced)
+        return;
+    if (p->unsure)
+        record_read_back(p);
+    else
+        record_send(p);
 }
 
 static void record_stored(struct record_put *p)
@@ -198,6 +203,7 @@ static void record_put_answered(struct record_put *p)
         return;
     case ERR_CONFLICT:
         mark_hit("record-412");
+        p->unsure = false;
         record_read_back(p);
         return;
     case ERR_NOSPACE:
@@ -209,6 +215,7 @@ static void record_put_answered(struct record_put *p)
         return;
     default:
         mark_hit("record-unknown");
+        p->unsure = p->req.err == ERR_UNKNOWN;
         record_again_later(p);
     }
 }
@@ -219,6 +226,9 @@ static void record_read_back_answered(struct record_put *p)
     struct buf *found = p->req.content;
     if (p->req.err == ERR_CANCELED) {
         p->state = PUT_IDLE;
+    } else if (p->req.err == ERR_NOTFOUND && p->unsure) {
+        p->unsure = false;
+        record_send(p);
     } else if (p->req.err == ERR_OK && found->bytes == p->encoded->bytes &&
                memcmp(found->data, p->encoded->data, found->bytes) == 0) {
         mark_hit("record-412-ours");

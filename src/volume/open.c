@@ -323,7 +323,7 @@ static void open_get(struct open *op)
 void volume_open(struct volume_open *req)
 {
     struct open *op = MEM_NEW(struct open);
-    assert(req->engine->lease.joined);
+    assert(req->engine->lease.joined || req->engine->lease.reviving);
     op->req = req;
     op->engine = req->engine;
     req->impl = op;

@@ -133,9 +133,11 @@ void retake_poke(struct volume *v)
     struct retake *r = v->retake;
     if (r->state != RETAKE_QUIET)
         return;
-    if (r->stopped) {
+    if (r->stopped || v->closed) { /* closed: there is nothing left to be fenced from */
         mem_free(r);
         v->retake = NULL;
+        v->fenced = false;
+        loop_post(v->engine->loop, &v->pump);
         return;
     }
     if (v->swapping || !log_stopped(v))
@@ -146,8 +148,10 @@ void retake_poke(struct volume *v)
 
 void retake_start(struct volume *v, const char *why)
 {
+    if (v->lost || v->opening || v->abandoned || v->closed)
+        return;
     v->fenced = true;
-    if (v->retake || v->lost || v->opening || v->abandoned)
+    if (v->retake)
         return;
     log_warn("export", "%s: fenced: %s", v->name, why);
     v->retake = MEM_NEW(struct retake);

@@ -154,7 +154,9 @@ void close_poke(struct volume *);          /* volume_close may be able to go on 
 
 /* ----------------------------------------------------------------------- retake.c */
 
-void retake_start(struct volume *, const char *why); /* harmless when one is under way or the volume is lost */
+/* Harmless when one is under way, while the export is being opened (opening looks at who we are when it is done), and
+ * when it is lost. */
+void retake_start(struct volume *, const char *why);
 void retake_poke(struct volume *);
 void retake_stop(struct volume *);
 
