@@ -77,6 +77,8 @@ struct engine *engine_create(struct loop *loop, struct objstore *store, const st
     e->dedup = dedup_create(config->dedup_bytes);
     list_init(&e->volumes);
     list_init(&e->uploads_waiting);
+    list_init(&e->uploads_storing);
+    list_init(&e->uploads_twins);
     list_init(&e->checkpoints_waiting);
     budget_init(&e->write_budget, config->write_buffer_bytes, write_budget_room);
     budget_init(&e->inline_budget, config->inline_bytes, NULL);

@@ -36,6 +36,8 @@ struct engine {
 
     struct list uploads_waiting; /* struct upload */
     unsigned uploads_running;
+    struct list uploads_storing; /* struct upload: what they lay down others need not */
+    struct list uploads_twins;   /* struct upload: wait for one of those to store a block they have as well */
 
     struct fetches fetches;      /* set up by fetches_init */
 

@@ -137,6 +137,29 @@ static struct upload_piece *same_in_this_object(struct upload *u, const struct u
     return NULL;
 }
 
+/* A block that another upload is storing just now will be known when that is done. */
+static bool has_twin_under_way(const struct upload *u)
+{
+    LIST_EACH(&u->engine->uploads_storing, k) {
+        const struct upload *other = CONTAINER_OF(k, struct upload, storing);
+        for (size_t i = 0; i < u->piece_count; i++)
+            for (size_t j = 0; j < other->piece_count; j++) {
+                const struct upload_piece *p = &u->pieces[i], *q = &other->pieces[j];
+                if (!p->zeros && is_whole_block(u, p) && !q->zeros && !q->stored && p->bytes == q->bytes &&
+                    sha256_equal(&p->hash, &q->hash))
+                    return true;
+            }
+    }
+    return false;
+}
+
+static void wake_twins(struct engine *e)
+{
+    struct link *k;
+    while ((k = list_pop(&e->uploads_twins)))
+        loop_post(e->loop, &CONTAINER_OF(k, struct upload, turn)->task);
+}
+
 static void append_to_object(struct upload *u, const struct upload_piece *p)
 {
     for (uint32_t k = 0; k < p->slice_count; k++) {
@@ -241,22 +264,41 @@ static void finish(struct upload *u, enum err err)
     u->err = err;
     u->running = false;
     e->uploads_running--;
+    list_remove(&u->storing);
+    wake_twins(e);
     start_next_waiting(e);
     u->done(u);
+}
+
+static void lay_out_or_wait(struct upload *u)
+{
+    if (u->canceled) {
+        finish(u, ERR_CANCELED);
+        return;
+    }
+    if (has_twin_under_way(u)) {
+        mark_hit("upload-waits-for-twin");
+        list_push(&u->engine->uploads_twins, &u->turn);
+        return;
+    }
+    lay_out_object(u);
+    if (!u->object_bytes) {
+        u->state = UPLOAD_DONE;
+        finish(u, ERR_OK);
+        return;
+    }
+    list_push(&u->engine->uploads_storing, &u->storing);
+    u->state = UPLOAD_HASH_OBJECT;
+    start_job(u, hash_object);
 }
 
 static void upload_step(struct upload *u)
 {
     switch (u->state) {
     case UPLOAD_HASH_PIECES:
-        lay_out_object(u);
-        if (!u->object_bytes) {
-            u->state = UPLOAD_DONE;
-            finish(u, ERR_OK);
-            return;
-        }
-        u->state = UPLOAD_HASH_OBJECT;
-        start_job(u, hash_object);
+    case UPLOAD_LAY_OUT:
+        u->state = UPLOAD_LAY_OUT;
+        lay_out_or_wait(u);
         return;
     case UPLOAD_HASH_OBJECT:
         u->state = UPLOAD_PUT;
@@ -289,8 +331,12 @@ static void run(struct upload *u)
         finish(u, ERR_CANCELED);
     else if (u->state == UPLOAD_HASH_PIECES)
         start_job(u, hash_pieces);
-    else
+    else if (u->state == UPLOAD_LAY_OUT)
+        lay_out_or_wait(u);
+    else {
+        list_push(&u->engine->uploads_storing, &u->storing);
         start_put(u);
+    }
 }
 
 static void my_turn(struct task *t)
@@ -320,7 +366,7 @@ void upload_cancel(struct upload *u)
     u->canceled = true;
     if (link_in_list(&u->turn)) {
         list_remove(&u->turn);
-        u->engine->uploads_running++;
+        u->engine->uploads_running += u->state != UPLOAD_LAY_OUT; /* a twin has its turn already */
         loop_post(u->engine->loop, &u->task);
     } else if (u->state == UPLOAD_PUT) {
         objstore_cancel(&u->req);

@@ -4,7 +4,8 @@
  *   still hold the data) .. upload_destroy
  *
  * Nothing is copied: pieces are gathered from the buffers of the extents they are made of. Zeros and what the index of
- * duplicates knows are not stored; if nothing is left, no request is sent. After NOSPACE upload_start can be called
+ * duplicates knows are not stored, nor what another upload is storing just now (it is waited for); if nothing is left,
+ * no request is sent. After NOSPACE upload_start can be called
  * again and goes on where it was. At most UPLOADS_MAX run at once in an engine; the others wait in order.
  */
 #ifndef VOLUME_UPLOAD_H
@@ -46,8 +47,9 @@ struct upload {
     struct upload_slice *slices;
     size_t slice_count, slice_room;
 
-    enum { UPLOAD_HASH_PIECES, UPLOAD_HASH_OBJECT, UPLOAD_PUT, UPLOAD_DONE } state;
-    struct link turn;
+    enum { UPLOAD_HASH_PIECES, UPLOAD_LAY_OUT, UPLOAD_HASH_OBJECT, UPLOAD_PUT, UPLOAD_DONE } state;
+    struct link turn;    /* among those that wait for their turn, or for a twin */
+    struct link storing; /* among those whose pieces are being stored */
     bool running, canceled;
     struct job job;
     struct task task;
