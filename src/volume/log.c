@@ -211,8 +211,12 @@ void log_out_of_space(struct volume *v)
 
 void log_retry(struct volume *v)
 {
-    if (v->fenced || v->lost)
+    if (v->lost)
         return;
+    if (v->fenced) { /* uploads that found no space wait on until the retake is done */
+        timer_start(v->engine->loop, &v->retry_timer, RETRY_NS);
+        return;
+    }
     LIST_EACH(&v->batches, k)
         batch_retry(CONTAINER_OF(k, struct batch, link));
     loop_post(v->engine->loop, &v->pump);
