@@ -361,11 +361,11 @@ void batch_send(struct batch *b)
 
 void batch_recall(struct batch *b)
 {
+    if (b->state != BATCH_SENT && b->state != BATCH_STORED)
+        return; /* uploads may go on: no slot was given out */
     assert(!batch_busy(b));
-    if (b->state == BATCH_SENT || b->state == BATCH_STORED) {
-        free_records(b);
-        b->state = BATCH_READY;
-    }
+    free_records(b);
+    b->state = BATCH_READY;
 }
 
 void batch_retry(struct batch *b)
