@@ -18,7 +18,8 @@ build: $(BUILD)/build.ninja ## compile into build/
 
 run: ## install what is missing, build, serve a directory store with a 1 GiB export demo
 	@tools/setup build
-	@$(MAKE) --no-print-directory build
+	@$(MAKE) --no-print-directory $(BUILD)/build.ninja
+	@ninja -C $(BUILD) ashlar
 	@exec tools/run $(BUILD)/ashlar
 
 check: build ## unit tests, simulator, directory store: under 2 minutes
