@@ -182,13 +182,13 @@ def test_slow_sockets(case):
     name = b"disk"
     slow.option(raw.OPT_GO, len(name).to_bytes(4, "big") + name + b"\0\0")
     slow.request(raw.WRITE, 4096, len(pattern), pattern)
-    slow.request(raw.READ, 4096, len(pattern))
     slow.send = slow_send
     trickle(b"".join(sent))
     slow.read = sip_reader(slow.socket)
     while slow.option_reply()[1] == raw.REP_INFO:
         pass
     assert slow.simple_reply() == (0, b"")
+    slow.request(raw.READ, 4096, len(pattern))
     works(server)
     assert slow.simple_reply(len(pattern)) == (0, pattern)
     hoarders = []

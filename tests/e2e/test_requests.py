@@ -45,7 +45,7 @@ def test_puts_of_small_flushes(case):
     relay, server = behind_relay(case)
     with clients.connect(server.uri()) as handle:
         for n in range(1000):
-            handle.pwrite(os.urandom(4096), n * 300 * 4096)
+            handle.pwrite(os.urandom(4096), n * 250 * 4096)
             handle.flush()
     server.stop()
     puts = relay.count("PUT", without=())
