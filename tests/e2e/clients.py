@@ -1,5 +1,6 @@
 """The clients people have: libnbd's and QEMU's programs, fio, and libnbd itself from Python."""
 
+import fcntl
 import json
 import os
 import random
@@ -88,8 +89,14 @@ def ext4_image(folder, size_mib, data_mib):
     """The path of an ext4 image with a tree of files in it, made by mke2fs -d; made once for all tests."""
     os.makedirs(folder, exist_ok=True)
     path = os.path.join(folder, f"ext4-{size_mib}-{data_mib}")
-    if os.path.exists(path):
-        return path
+    with open(path + ".lock", "w", encoding="ascii") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not os.path.exists(path):
+            make_ext4(path, folder, size_mib, data_mib)
+    return path
+
+
+def make_ext4(path, folder, size_mib, data_mib):
     chance = random.Random(1)
     with tempfile.TemporaryDirectory(dir=folder) as tree:
         left, n = data_mib << 20, 0
@@ -102,7 +109,6 @@ def ext4_image(folder, size_mib, data_mib):
             n += 1
         run("mke2fs", "-q", "-t", "ext4", "-d", tree, path + ".new", f"{size_mib}M")
     os.rename(path + ".new", path)
-    return path
 
 
 def fio(uri, *options, timeout=300):

@@ -55,7 +55,7 @@ def test_unknown_format_is_left_alone(case):
 @limit(200)
 @on("dir", "rgw", "minio")
 def test_damaged_objects(case):
-    """One object is gone, one has other content: EIO for their blocks alone; writing and checkpoints go on."""
+    """One object is gone, one has other content: EIO for their blocks alone; all else goes on."""
     case.ashlar("create", "disk", "64M", "--object-size", "128K")
     block, count = 128 << 10, 64
     server = case.server("--cache-size", "4M")

@@ -29,7 +29,7 @@ class Crashes:
         self.chance = random.Random(self.seed)
         self.server = case.server(*OPTIONS, build="faults", auto_create=SIZE)
         self.writers = {f"disk{n}": Writer(n, SIZE, self.chance.random()) for n in (1, 2)}
-        self.rounds = self.operations = self.flushes = 0
+        self.rounds = self.operations = 0
 
     def write(self, until_time=None):
         """Until that moment, or until the server is gone, if no moment is given."""
@@ -74,7 +74,7 @@ class Crashes:
 @on(*ALL)
 def test_at_random_moments(case):
     crashes = Crashes(case)
-    for _ in range(20):
+    for _ in range(5 if case.sanitized else 20):
         crashes.write(time.monotonic() + crashes.chance.uniform(0.05, 1.2))
         crashes.verify()
     return crashes.note()
@@ -82,7 +82,7 @@ def test_at_random_moments(case):
 
 def at_mark(case, *marks):
     crashes = Crashes(case)
-    for _ in range(10):
+    for _ in range(3 if case.sanitized else 10):
         mark = f"{crashes.chance.choice(marks)}:{crashes.chance.randint(1, 4)}"
         crashes.server.stop()
         crashes.server.start(env={"ASHLAR_CRASH_AT": mark})
@@ -108,7 +108,7 @@ def test_inside_a_log_deletion(case):
 def test_inside_a_takeover(case):
     """Killed under load; the next server dies in the takeover; the one after that has it all."""
     crashes = Crashes(case)
-    for _ in range(10):
+    for _ in range(3 if case.sanitized else 10):
         crashes.write(time.monotonic() + crashes.chance.uniform(0.05, 0.5))
         mark = f"{crashes.chance.choice(('takeover', 'takeover-swapped'))}:{crashes.chance.randint(1, 2)}"
         crashes.server.start(env={"ASHLAR_CRASH_AT": mark})

@@ -7,9 +7,11 @@ there; and each fsync that is taken out on purpose is missed.
 
 import os
 import random
+import time
 
 import nbd
 
+from clients import connect
 from guest import Guest, bundle
 from harness import MIB, limit, plain_only
 from server import free_port
@@ -43,6 +45,21 @@ class Machine:
                      "--qemu-arg", f"file={self.disk},format=raw,if=none,id=data,cache=writeback",
                      "--qemu-arg", "-device", "--qemu-arg", "virtio-blk-pci,drive=data"])
         self.guest.wait_event("ready", 90)
+        self.wait_for_the_lease()
+
+    def wait_for_the_lease(self):
+        """What died with the machine holds the export until its lease is over."""
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                with connect(self.uri()):
+                    return
+            except nbd.Error as error:
+                if "held by" not in "".join(self.guest.lines[-5:]):
+                    raise
+                if time.monotonic() > deadline:
+                    raise RuntimeError("the export is held longer than any lease") from error
+            time.sleep(0.5)
 
     def uri(self):
         return f"nbd://127.0.0.1:{self.port}/disk"

@@ -20,8 +20,8 @@ def run(results, build, label, seeds, limit_s=900):
     status, text = run_limited([program, "--scenario", "all"], limit_s, SANITIZERS)
     named = re.findall(r"^(ok|FAILED) +(.+)$", text, re.M)
     for verdict, name in named:
-        passed = verdict == "ok"
-        results.add(f"{label}/{name}", PASSED if passed else FAILED, detail="" if passed else text, quiet=True)
+        outcome, detail = (PASSED, "") if verdict == "ok" else (FAILED, text)
+        results.add(f"{label}/{name}", outcome, detail=detail, quiet=True)
     results.say(f"{'passed' if status == 0 else 'FAILED':7} {label}: {len(named)} directed tests")
     if not named or (status != 0 and all(verdict == "ok" for verdict, _ in named)):
         results.add(f"{label}: directed tests", FAILED, detail=f"{describe(status, limit_s)}\n{text}")
