@@ -1,6 +1,7 @@
 /* budget.h - a bound on memory: bytes are taken before they are allocated and given back when they are freed.
  *
- * Waiters are served in order, so a large one is not starved by small ones. Not thread-safe: one loop thread owns it.
+ * Waiters are served in order, so a large one is not starved by small ones. Not thread-safe: one loop thread
+ * owns it.
  */
 #ifndef BASE_BUDGET_H
 #define BASE_BUDGET_H
@@ -26,7 +27,8 @@ struct budget_wait {
 
 void budget_init(struct budget *, size_t limit, void (*room)(struct budget *));
 
-/* Takes the bytes if they are free and nobody waits. A request above the limit is granted when nothing is used. */
+/* Takes the bytes if they are free and nobody waits. A request above the limit is granted when nothing is
+ * used. */
 bool budget_try(struct budget *, size_t bytes);
 /* Takes the bytes whatever the limit: for what must go on, and is bounded otherwise. */
 void budget_take(struct budget *, size_t bytes);

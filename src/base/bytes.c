@@ -50,7 +50,8 @@ static const char *parse_number(const char *s, uint64_t *whole, uint64_t *fracti
     *whole = *fraction = 0;
     *scale = 1;
     for (; *s >= '0' && *s <= '9'; s++)
-        if (__builtin_mul_overflow(*whole, 10u, whole) || __builtin_add_overflow(*whole, (uint64_t)(*s - '0'), whole))
+        if (__builtin_mul_overflow(*whole, 10u, whole) ||
+            __builtin_add_overflow(*whole, (uint64_t)(*s - '0'), whole))
             return NULL;
     if (s == start)
         return NULL;
@@ -114,7 +115,8 @@ bool duration_parse(const char *text, uint64_t *ns)
     static const struct {
         const char *name;
         uint64_t ns;
-    } units[] = {{"", 1000000000}, {"s", 1000000000}, {"ms", 1000000}, {"m", 60000000000}, {"h", 3600000000000}};
+    } units[] = {
+        {"", 1000000000}, {"s", 1000000000}, {"ms", 1000000}, {"m", 60000000000}, {"h", 3600000000000}};
     uint64_t whole, fraction, scale, v;
     const char *s = parse_number(text, &whole, &fraction, &scale);
     if (!s)

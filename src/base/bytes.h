@@ -1,4 +1,5 @@
-/* bytes.h - integers in byte strings (ashlar's own formats are little-endian, NBD is big-endian), hex, sizes. */
+/* bytes.h - integers in byte strings (ashlar's own formats are little-endian, NBD is big-endian), hex, sizes.
+ * */
 #ifndef BASE_BYTES_H
 #define BASE_BYTES_H
 
@@ -14,21 +15,21 @@ __extension__ typedef unsigned __int128 uint128;
 #define GIB ((uint64_t)1 << 30)
 #define TIB ((uint64_t)1 << 40)
 
-#define MIN(a, b) ((a) < (b) ? (a) : (b))
-#define MAX(a, b) ((a) > (b) ? (a) : (b))
+#define MIN(a, b)       ((a) < (b) ? (a) : (b))
+#define MAX(a, b)       ((a) > (b) ? (a) : (b))
 #define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
 
-#define BYTES_ACCESS(name, type, swap)                                                                            \
-    static inline void put_##name(void *to, type v)                                                               \
-    {                                                                                                             \
-        v = swap(v);                                                                                              \
-        memcpy(to, &v, sizeof v);                                                                                 \
-    }                                                                                                             \
-    static inline type get_##name(const void *from)                                                               \
-    {                                                                                                             \
-        type v;                                                                                                   \
-        memcpy(&v, from, sizeof v);                                                                               \
-        return swap(v);                                                                                           \
+#define BYTES_ACCESS(name, type, swap)                                                                       \
+    static inline void put_##name(void *to, type v)                                                          \
+    {                                                                                                        \
+        v = swap(v);                                                                                         \
+        memcpy(to, &v, sizeof v);                                                                            \
+    }                                                                                                        \
+    static inline type get_##name(const void *from)                                                          \
+    {                                                                                                        \
+        type v;                                                                                              \
+        memcpy(&v, from, sizeof v);                                                                          \
+        return swap(v);                                                                                      \
     }
 #define BYTES_AS_IS(v) (v)
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "bytes.h wants the swaps the other way round here");
@@ -47,8 +48,8 @@ bool hex_decode(const char *text, void *bytes, size_t n);
 /* True when all n bytes are zero. */
 bool bytes_are_zero(const void *, size_t n);
 
-/* "10G", "1.5TiB", "128K", "4096" (units are powers of 1024). False on anything else, on a fraction of a byte, and
- * past 2^63 - 1. */
+/* "10G", "1.5TiB", "128K", "4096" (units are powers of 1024). False on anything else, on a fraction of a
+ * byte, and past 2^63 - 1. */
 bool size_parse(const char *text, uint64_t *bytes);
 /* "10 GiB", "1.5 TiB", "4096 B": what a person reads. */
 #define SIZE_TEXT_MAX 24

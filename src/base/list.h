@@ -80,7 +80,8 @@ static inline struct link *list_next(const struct list *l, const struct link *k)
     return k->next == &l->head ? NULL : k->next;
 }
 
-static inline void list_move_all(struct list *to, struct list *from) /* appended in order; from is empty after */
+static inline void list_move_all(struct list *to,
+                                 struct list *from) /* appended in order; from is empty after */
 {
     if (list_empty(from))
         return;
@@ -91,13 +92,14 @@ static inline void list_move_all(struct list *to, struct list *from) /* appended
     list_init(from);
 }
 
-#define LIST_ENTRY(k, type, member) /* NULL for NULL */                                                           \
-    (__extension__({                                                                                              \
-        struct link *list_entry_k = (k);                                                                          \
-        list_entry_k ? CONTAINER_OF(list_entry_k, type, member) : NULL;                                           \
+#define LIST_ENTRY(k, type, member) /* NULL for NULL */                                                      \
+    (__extension__({                                                                                         \
+        struct link *list_entry_k = (k);                                                                     \
+        list_entry_k ? CONTAINER_OF(list_entry_k, type, member) : NULL;                                      \
     }))
 /* The body may remove the element it is at, and no other. */
-#define LIST_EACH(l, k)                                                                                           \
-    for (struct link *k = (l)->head.next, *k##_next = k->next; k != &(l)->head; k = k##_next, k##_next = k->next)
+#define LIST_EACH(l, k)                                                                                      \
+    for (struct link *k = (l)->head.next, *k##_next = k->next; k != &(l)->head;                              \
+         k = k##_next, k##_next = k->next)
 
 #endif

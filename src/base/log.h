@@ -24,8 +24,8 @@ bool log_on(enum log_level);
 PRINTF(3, 4) void log_line(enum log_level, const char *area, const char *fmt, ...);
 
 #define log_debug(area, ...) (log_on(LOG_DEBUG) ? log_line(LOG_DEBUG, area, __VA_ARGS__) : (void)0)
-#define log_info(area, ...) log_line(LOG_INFO, area, __VA_ARGS__)
-#define log_warn(area, ...) log_line(LOG_WARN, area, __VA_ARGS__)
+#define log_info(area, ...)  log_line(LOG_INFO, area, __VA_ARGS__)
+#define log_warn(area, ...)  log_line(LOG_WARN, area, __VA_ARGS__)
 #define log_error(area, ...) log_line(LOG_ERROR, area, __VA_ARGS__)
 
 #endif

@@ -88,8 +88,8 @@ void show_one(const struct export_info *i, FILE *f)
     fprintf(f, "name            %s\n", i->name);
     fprintf(f, "size            %s (%" PRIu64 " bytes)\n", size_format(i->params.size, text), i->params.size);
     fprintf(f, "mapped          %s\n", size_format(i->mapped, text));
-    fprintf(f, "stored          %s in at most %" PRIu64 " object%s\n", size_format(i->stored, text), i->objects,
-            i->objects == 1 ? "" : "s");
+    fprintf(f, "stored          %s in at most %" PRIu64 " object%s\n", size_format(i->stored, text),
+            i->objects, i->objects == 1 ? "" : "s");
     fprintf(f, "block size      %s\n", size_format(i->params.block_size, text));
     fprintf(f, "object size     %s\n", size_format(i->params.object_size, text));
     fprintf(f, "durable writes  %s\n", i->params.durable_writes ? "yes" : "no");

@@ -8,16 +8,35 @@ static void sizes_in_every_spelling(void **state)
     static const struct {
         const char *text;
         uint64_t bytes;
-    } good[] = {{"4096", 4096},         {"10G", 10 * GIB},   {"1.5TiB", TIB + TIB / 2}, {"128K", 128 * KIB},
-                {"1kib", 1024},         {"0", 0},            {"0.5k", 512},             {"12B", 12},
-                {"9223372036854775807", INT64_MAX}, {"7E", UINT64_C(7) << 60}};
+    } good[] = {{"4096", 4096},
+                {"10G", 10 * GIB},
+                {"1.5TiB", TIB + TIB / 2},
+                {"128K", 128 * KIB},
+                {"1kib", 1024},
+                {"0", 0},
+                {"0.5k", 512},
+                {"12B", 12},
+                {"9223372036854775807", INT64_MAX},
+                {"7E", UINT64_C(7) << 60}};
     for (size_t i = 0; i < COUNT_OF(good); i++) {
         uint64_t v = 1;
         assert_true(size_parse(good[i].text, &v));
         assert_int_equal(v, good[i].bytes);
     }
-    static const char *const bad[] = {"", "G", "-1", "1.", ".5G", "1.5", "1X", "8E", "1 G", "0.3K",
-                                      "9223372036854775808", "99999999999999999999999", "1GG", "0x10"};
+    static const char *const bad[] = {"",
+                                      "G",
+                                      "-1",
+                                      "1.",
+                                      ".5G",
+                                      "1.5",
+                                      "1X",
+                                      "8E",
+                                      "1 G",
+                                      "0.3K",
+                                      "9223372036854775808",
+                                      "99999999999999999999999",
+                                      "1GG",
+                                      "0x10"};
     for (size_t i = 0; i < COUNT_OF(bad); i++) {
         uint64_t v = 77;
         assert_false(size_parse(bad[i], &v));
@@ -76,5 +95,6 @@ static void zeros_of_every_length(void **state)
     }
 }
 
-RUN_TESTS(cmocka_unit_test(sizes_in_every_spelling), cmocka_unit_test(sizes_read_well), cmocka_unit_test(durations),
-          cmocka_unit_test(hex_both_ways), cmocka_unit_test(zeros_of_every_length))
+RUN_TESTS(cmocka_unit_test(sizes_in_every_spelling), cmocka_unit_test(sizes_read_well),
+          cmocka_unit_test(durations), cmocka_unit_test(hex_both_ways),
+          cmocka_unit_test(zeros_of_every_length))
