@@ -101,22 +101,25 @@ static bool is_gone(const struct host *host, const struct process_id *p)
     return s.start_time != p->start_time || has_ended(&s);
 }
 
-void host_init(struct host *host)
+static struct process_id own_id(void)
 {
-    memset(host, 0, sizeof *host);
-    host->is_gone = is_gone;
-    struct process_id *self = &host->self;
-    if (gethostname(self->host, sizeof self->host - 1) != 0 || !self->host[0])
-        strcpy(self->host, "localhost");
-    self->pid = getpid();
+    struct process_id self = {.pid = getpid()};
+    if (gethostname(self.host, sizeof self.host - 1) != 0 || !self.host[0])
+        strcpy(self.host, "localhost");
     struct process_stat s;
     /* A /proc of another pid namespace numbers processes differently: then nothing can be known about others.
      */
-    if (!stat_read("/proc/self/stat", &s) || s.pid != self->pid || !pid_ns_read(&self->pid_ns) ||
-        !boot_id_read(self->boot_id, sizeof self->boot_id)) {
-        self->boot_id[0] = 0;
-        self->pid_ns = 0;
-        return;
+    if (!stat_read("/proc/self/stat", &s) || s.pid != self.pid || !pid_ns_read(&self.pid_ns) ||
+        !boot_id_read(self.boot_id, sizeof self.boot_id)) {
+        self.boot_id[0] = 0;
+        self.pid_ns = 0;
+    } else {
+        self.start_time = s.start_time;
     }
-    self->start_time = s.start_time;
+    return self;
+}
+
+void host_init(struct host *host)
+{
+    *host = (struct host){.self = own_id(), .is_gone = is_gone};
 }
