@@ -22,10 +22,10 @@ void loop_finish(struct loop *l)
 
 uint64_t loop_now_ns(const struct loop *l)
 {
-    return l->now_ns;
+    return l->resting ? loop_fresh_ns(l) : l->now_ns;
 }
 
-uint64_t loop_fresh_ns(struct loop *l)
+uint64_t loop_fresh_ns(const struct loop *l)
 {
     return l->ops->fresh_ns(l);
 }
@@ -95,7 +95,8 @@ void timer_start(struct loop *l, struct timer *t, uint64_t delay_ns)
         l->timers = mem_realloc(l->timers, l->timer_room * sizeof *l->timers);
     }
     t->loop = l;
-    t->due_ns = delay_ns > UINT64_MAX - l->now_ns ? UINT64_MAX : l->now_ns + delay_ns;
+    uint64_t now = loop_now_ns(l);
+    t->due_ns = delay_ns > UINT64_MAX - now ? UINT64_MAX : now + delay_ns;
     t->order = l->timer_order++;
     sift_up(l, t, ++l->timer_count);
     if (t->place == 1)

@@ -28,10 +28,11 @@ struct loop;
 
 /* ------------------------------------------------------------------ clocks */
 
-/* Nanoseconds of CLOCK_BOOTTIME (time asleep counts), read once a round of the loop and then constant. */
+/* Nanoseconds of CLOCK_BOOTTIME (time asleep counts), read once a round of the loop and then constant; outside the
+ * loop, before it runs and between two runs, read each time. */
 uint64_t loop_now_ns(const struct loop *);
 /* The same clock read afresh: for deciding whether a lease still holds before a reply leaves. */
-uint64_t loop_fresh_ns(struct loop *);
+uint64_t loop_fresh_ns(const struct loop *);
 /* Milliseconds since 1970 by this machine's clock: for logs and request signatures, never for decisions on order. */
 int64_t loop_wall_ms(struct loop *);
 
@@ -104,7 +105,7 @@ void signal_watch_stop(struct signal_watch *);
 /* -------------------------------------------------------------- what it is */
 
 struct loop_ops {
-    uint64_t (*fresh_ns)(struct loop *);
+    uint64_t (*fresh_ns)(const struct loop *);
     int64_t (*wall_ms)(struct loop *);
     void (*random)(struct loop *, void *, size_t);
     void (*wake)(struct loop *);               /* a task was posted or the earliest timer changed */
@@ -118,6 +119,7 @@ struct loop_ops {
 struct loop {
     const struct loop_ops *ops;
     uint64_t now_ns;
+    bool resting; /* it is not running, so that now_ns grows old */
     struct list tasks;
     struct timer **timers; /* a binary heap, earliest first */
     size_t timer_count, timer_room;

@@ -22,7 +22,7 @@ static struct uv_loop *self(struct loop *l)
     return CONTAINER_OF(l, struct uv_loop, base);
 }
 
-static uint64_t boottime_ns(struct loop *l)
+static uint64_t boottime_ns(const struct loop *l)
 {
     (void)l;
     struct timespec t;
@@ -225,6 +225,7 @@ struct loop *uv_loop_create(void)
     }
     uv_timer_init(&u->uv, &u->sleep);
     loop_init(&u->base, &uv_ops, boottime_ns(&u->base));
+    u->base.resting = true;
     return &u->base;
 }
 
@@ -259,11 +260,13 @@ void uv_loop_run(struct loop *l)
 {
     struct uv_loop *u = self(l);
     u->stopped = false;
+    l->resting = false;
     while (!u->stopped) {
         loop_run_ready(l, boottime_ns(l));
         if (u->stopped || !poll_once(u))
             break;
     }
+    l->resting = true;
 }
 
 void uv_loop_stop(struct loop *l)

@@ -16,9 +16,9 @@ static struct server *of_loop(struct loop *l)
 
 /* ------------------------------------------------------------------- its loop */
 
-static uint64_t fresh_ns(struct loop *l)
+static uint64_t fresh_ns(const struct loop *l)
 {
-    struct server *v = of_loop(l);
+    const struct server *v = (const struct server *)((const char *)l - offsetof(struct server, loop));
     return sim_now_ns(v->sim) + v->boot_ns;
 }
 

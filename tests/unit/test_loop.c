@@ -204,7 +204,22 @@ static void timers_started_after_a_sleep_do_not_count_it(void **state)
     close(fds[1]);
 }
 
+static void timers_started_outside_the_loop_count_from_then(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 2; i++) { /* before the first run, and between two */
+        usleep(50000);
+        uint64_t start = loop_fresh_ns(loop);
+        assert_true(loop_now_ns(loop) >= start);
+        late.fire = fire_late;
+        timer_start(loop, &late, 20 * NS_PER_MS);
+        uv_loop_run(loop);
+        assert_true(late_ns - start >= 20 * NS_PER_MS);
+    }
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 RUN_TESTS(T(tasks_come_from_the_loop_in_order), T(timers_fire_in_order_and_not_early),
           T(many_timers_started_and_stopped), T(jobs_come_back), T(watches),
-          T(timers_started_after_a_sleep_do_not_count_it))
+          T(timers_started_after_a_sleep_do_not_count_it),
+          T(timers_started_outside_the_loop_count_from_then))

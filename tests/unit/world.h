@@ -66,7 +66,7 @@ static struct world *world; /* the one there is */
 
 /* ------------------------------------------------------------------------- loop */
 
-static uint64_t world_fresh_ns(struct loop *l)
+static uint64_t world_fresh_ns(const struct loop *l)
 {
     return l->now_ns;
 }
