@@ -268,6 +268,8 @@ void checkpoint_poke(struct volume *v)
         end(c);
         return;
     }
+    if (c->state == CK_FLUSH && (log_is_full(v) || v->checkpoint_first))
+        c->closing = false; /* no flush can end before a checkpoint; the close asks for another one after it */
     if (c->state == CK_FLUSH && flush_is_over(c)) {
         if (!c->closing && nothing_to_do(v))
             end(c);

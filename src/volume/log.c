@@ -170,7 +170,7 @@ static void advance_batches(struct volume *v)
         struct batch *b = CONTAINER_OF(k, struct batch, link);
         if (b->state == BATCH_UPLOADING)
             batch_prepare(b);
-        if (b->state == BATCH_READY && earlier_sent && !v->fenced)
+        if (b->state == BATCH_READY && earlier_sent && !v->fenced && !v->checkpoint_first)
             batch_send(b);
         earlier_sent = earlier_sent && b->state >= BATCH_SENT;
     }

@@ -11,10 +11,11 @@
 
 struct retake {
     struct volume *volume;
-    enum { RETAKE_QUIET, RETAKE_GET, RETAKE_SEAL, RETAKE_SWAP } state;
+    enum { RETAKE_QUIET, RETAKE_GET, RETAKE_SEAL, RETAKE_PAUSE, RETAKE_SWAP } state;
     bool stopped;
     struct manifest_get get;
     struct replay replay;
+    struct timer pause;
     struct manifest next;
     struct swap swap;
 };
@@ -47,6 +48,7 @@ static void swapped(struct retake *r)
     log_warn("export", "%s: took a new epoch, %u, itself; nothing was lost", v->name, v->manifest.epoch);
     retake_end(r, false);
     volume_release_answers(v->engine);
+    checkpoint_consider(v);
     if (strcmp(v->manifest.owner, v->engine->server_id) != 0)
         retake_start(v, "this server was declared dead meanwhile");
 }
@@ -92,15 +94,27 @@ static void start_swap(struct retake *r)
     swap_start(&r->swap);
 }
 
+static void paused(struct timer *t)
+{
+    struct retake *r = CONTAINER_OF(t, struct retake, pause);
+    if (r->stopped)
+        retake_end(r, false);
+    else
+        retake_get(r);
+}
+
 static void sealed(struct replay *p)
 {
     struct retake *r = CONTAINER_OF(p, struct retake, replay);
-    if (r->stopped)
+    if (r->stopped) {
         retake_end(r, false);
-    else if (p->err)
-        retake_get(r); /* the manifest tells */
-    else
+    } else if (p->err) { /* the manifest tells */
+        r->state = RETAKE_PAUSE;
+        r->pause.fire = paused;
+        timer_start(r->volume->engine->loop, &r->pause, RETRY_NS);
+    } else {
         start_swap(r);
+    }
 }
 
 static void got_manifest(struct manifest_get *g)
@@ -174,6 +188,9 @@ void retake_stop(struct volume *v)
         return;
     case RETAKE_SEAL:
         replay_cancel(&r->replay);
+        return;
+    case RETAKE_PAUSE:
+        timer_start(v->engine->loop, &r->pause, 0);
         return;
     case RETAKE_SWAP:
         swap_cancel(&r->swap);
