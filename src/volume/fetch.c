@@ -22,6 +22,7 @@ struct want {
     enum flight_kind kind;
     struct sha256 id; /* its name in the cache: a piece's or page's own hash */
     struct key key;
+    struct object_name object; /* a piece's */
     uint32_t offset, bytes; /* of the object; a record is wanted whole, of at most so many bytes */
     unsigned level;         /* a page's */
     uint32_t block_size;
@@ -180,11 +181,20 @@ static void flight_learn(struct flight *fl)
     }
 }
 
+/* Written anew, the same data must be stored anew. */
+static void flight_distrust(struct flight *fl)
+{
+    if (fl->want.kind == FLIGHT_PIECE)
+        dedup_forget(fl->engine->dedup, &fl->want.object);
+}
+
 static void flight_checked(struct flight *fl)
 {
-    if (fl->err)
+    if (fl->err) {
         flight_log_damage(fl);
-    else if (!fl->abandoned)
+        flight_distrust(fl);
+    }
+    if (!fl->err && !fl->abandoned)
         flight_learn(fl);
     flight_finish(fl, fl->err);
 }
@@ -227,6 +237,7 @@ static void flight_got(struct objstore_req *r)
         flight_finish(fl, ERR_CANCELED);
     } else if (r->err == ERR_NOTFOUND || r->err == ERR_CORRUPT) {
         flight_log_missing(fl);
+        flight_distrust(fl);
         flight_finish(fl, r->err);
     } else if (r->err) {
         log_error("fetch", "%s: the store will not hand it out: %s: %s", r->key, err_text(r->err),
@@ -337,7 +348,11 @@ static void fetch_start(struct fetch *f, const struct want *want)
 
 void fetch_piece(struct fetch *f, const struct piece_ref *p)
 {
-    struct want want = {.kind = FLIGHT_PIECE, .id = p->hash, .offset = p->offset, .bytes = p->stored_bytes};
+    struct want want = {.kind = FLIGHT_PIECE,
+                        .id = p->hash,
+                        .object = p->object,
+                        .offset = p->offset,
+                        .bytes = p->stored_bytes};
     key_block(&want.key, &p->object);
     if (p->codec || p->cipher || p->key || p->stored_bytes != p->bytes || p->bytes == 0) {
         log_error("fetch",
