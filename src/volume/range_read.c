@@ -13,7 +13,6 @@ struct range_part {
     uint32_t skip;
     bool fetching;
     struct fetch fetch;
-    struct key key; /* LOGGED */
 };
 
 static bool add_part(struct resolve *r, const struct stretch *s)
@@ -24,7 +23,7 @@ static bool add_part(struct resolve *r, const struct stretch *s)
         op->parts = mem_realloc(op->parts, op->part_room * sizeof *op->parts);
     }
     struct range_part *p = &op->parts[op->part_count++];
-    memset(p, 0, offsetof(struct range_part, key));
+    memset(p, 0, sizeof *p);
     p->stretch = *s;
     p->skip = s->skip;
     if (s->kind == STRETCH_MEMORY)
@@ -76,8 +75,15 @@ static void look_again(struct range_read *op)
     mark_hit("read-looks-again");
     drop_parts(op);
     op->again = true;
+    op->checkpoints = op->volume->checkpoints;
     op->missing = op->log_missing = false;
     resolve_start(&op->resolve);
+}
+
+/* Log records are deleted behind a checkpoint: as long as another one has passed, what is missing may have moved. */
+static bool may_have_moved(const struct range_read *op)
+{
+    return op->missing && (!op->again || op->checkpoints != op->volume->checkpoints);
 }
 
 static void all_fetched(struct range_read *op)
@@ -86,7 +92,7 @@ static void all_fetched(struct range_read *op)
     for (size_t i = 0; i < op->part_count && !err; i++)
         if (segment_kind(op->parts[i].stretch.kind) == VOLUME_DATA && !op->parts[i].buf)
             err = ERR_CORRUPT;
-    if (err == ERR_CORRUPT && op->missing && !op->again) {
+    if (err == ERR_CORRUPT && may_have_moved(op)) {
         look_again(op);
         return;
     }
@@ -123,8 +129,9 @@ static void start_fetch(struct range_part *p)
         fetch_piece(&p->fetch, &p->stretch.piece);
         return;
     }
-    key_log_slot(&p->key, v->name, v->manifest.id, p->stretch.folder->epoch, p->stretch.folder->nonce, p->stretch.slot);
-    fetch_record(&p->fetch, p->key.text);
+    struct key key;
+    key_log_slot(&key, v->name, v->manifest.id, p->stretch.folder->epoch, p->stretch.folder->nonce, p->stretch.slot);
+    fetch_record(&p->fetch, key.text);
 }
 
 static bool get_now(struct range_part *p)
@@ -155,6 +162,7 @@ static void set_up(struct range_read *op)
     op->parts = NULL;
     op->part_count = op->part_room = op->fetching = 0;
     op->again = op->missing = op->log_missing = op->canceled = false;
+    op->checkpoints = op->volume->checkpoints;
     op->segments = NULL;
     op->count = 0;
     op->resolve = (struct resolve){.volume = op->volume,

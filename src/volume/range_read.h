@@ -22,6 +22,7 @@ struct range_read {
     struct resolve resolve; /* private from here */
     struct range_part *parts;
     size_t part_count, part_room, fetching;
+    uint64_t checkpoints; /* of the volume, when it was resolved */
     bool again, missing, log_missing, canceled;
 };
 
