@@ -70,7 +70,13 @@ static void hash_object(struct job *j)
 
 static void hashed(struct job *j)
 {
-    put_object(CONTAINER_OF(j, struct fold, job));
+    struct fold *f = CONTAINER_OF(j, struct fold, job);
+    if (!f->canceled) {
+        put_object(f);
+        return;
+    }
+    f->busy = false;
+    fold_step(f);
 }
 
 static void store_object(struct fold *f)
@@ -101,6 +107,7 @@ static void stored(struct objstore_req *r)
     }
     if (!r->err) {
         mark_hit("map-stored");
+        e->store_full = false;
         f->stored = mem_realloc(f->stored, (f->object_number + 1) * sizeof *f->stored);
         f->stored[f->object_number++] = (struct object_name){.hash = f->object_hash, .turn = e->turn};
         f->object_bytes = 0;

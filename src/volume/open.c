@@ -107,9 +107,8 @@ static void swap_done(struct swap *s)
         start_over(op, "another server was faster");
         return;
     }
-    if (s->err || op->canceled) {
-        if (s->err)
-            op->req->complaint = s->complaint;
+    if (s->err) {
+        op->req->complaint = s->complaint;
         open_finish(op, op->canceled ? ERR_CANCELED : s->err == ERR_UNKNOWN ? ERR_UNAVAILABLE : s->err);
         return;
     }

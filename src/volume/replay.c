@@ -293,7 +293,7 @@ static void go_on_reading(struct replay *r)
 
 static void replay_step(struct replay *r)
 {
-    if (r->canceled && r->state != SEALING) {
+    if (r->canceled) {
         if (r->state == LISTING)
             objstore_entries_free(r->req.entries, r->req.entry_count);
         else if (r->state == SEAL_READING)
