@@ -69,10 +69,18 @@ static bool asked(struct export_op *op)
     return false;
 }
 
+/* The name is kept here: the protocol forgets its own when the client goes away. */
+static void remember(struct connection *c, const char *name)
+{
+    strncpy(c->export, name, sizeof c->export - 1);
+}
+
 static void ask(struct connection *c, const char *name, void (*done)(struct export_op *))
 {
+    remember(c, name);
     c->asking = true;
-    c->op = (struct export_op){.engine = c->server->config.engine, .name = name, .brief = true, .done = done};
+    c->op = (struct export_op){
+        .engine = c->server->config.engine, .name = c->export, .brief = true, .done = done};
 }
 
 static void listed(struct export_op *op)
@@ -96,7 +104,7 @@ static void listed(struct export_op *op)
 static void ask_list(struct nbd *n)
 {
     struct connection *c = connection_of(n);
-    ask(c, NULL, listed);
+    ask(c, "", listed);
     export_list(&c->op);
 }
 
@@ -157,7 +165,7 @@ static void ask_open(struct nbd *n, const char *name)
     struct connection *c = connection_of(n);
     if (!resolve(c, &name))
         return;
-    strncpy(c->export, name, sizeof c->export - 1);
+    remember(c, name);
     c->user = (struct export_user){.joined = joined, .lost = lost};
     exports_join(&c->server->exports, c->export, &c->user);
 }
@@ -196,7 +204,9 @@ static void admitted(struct volume_req *v)
 static struct nbd_request *ask_take(struct nbd *n, enum nbd_cmd cmd, uint32_t length)
 {
     struct connection *c = connection_of(n);
+    /* CACHE holds what it has read until it has all. */
     uint32_t reply_bytes = cmd == NBD_CMD_READ           ? length
+                           : cmd == NBD_CMD_CACHE        ? MIN(length, VOLUME_REQUEST_MAX)
                            : cmd == NBD_CMD_BLOCK_STATUS ? 8 * NBD_STATUS_MAX
                                                          : 0;
     if (!connection_may_take(c, reply_bytes))

@@ -100,7 +100,7 @@ static void export_opened(struct volume_open *o)
     }
     e->state = EXPORT_OPEN;
     e->volume = o->volume;
-    if (list_empty(&e->waiting))
+    if (list_empty(&e->waiting) || e->lost)
         begin_close(e);
     else
         tell_opened(e);
