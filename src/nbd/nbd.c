@@ -316,6 +316,12 @@ size_t nbd_output(struct nbd *n, struct iovec *iov, size_t max)
     return output_iovecs(&n->output, iov, max);
 }
 
+void nbd_output_compact(struct nbd *n)
+{
+    assert(!n->answering);
+    output_compact(&n->output);
+}
+
 void nbd_sent(struct nbd *n, size_t bytes)
 {
     output_sent(&n->output, bytes);

@@ -8,8 +8,9 @@
  *
  * Guarantees
  *   1. Whatever the client sends, memory is bounded: a receive buffer of NBD_RECEIVE_BYTES that is there only
- * while it holds something, NBD_OUTPUT_HIGH bytes of replies beyond the one that reached it, and what `take`
- * and `admit` allowed. A length that was merely stated is never allocated.
+ * while it holds something, NBD_OUTPUT_HIGH bytes of replies beyond the one that reached it, what `take`
+ * and `admit` allowed, and the buffers that replies refer to (nbd_output_held). A length that was merely
+ * stated is never allocated.
  *   2. A request handed to `submit` is valid: known command and flags, inside the export, a change only where
  * changes are allowed, at most NBD_PAYLOAD_MAX of payload either way. All others are answered here.
  *   3. Every request gets exactly one reply, after its payload was taken in whole.
@@ -138,6 +139,10 @@ bool nbd_wants_input(const struct nbd *);
 /* -------------------------------------------------------------- bytes out */
 
 static inline size_t nbd_output_bytes(const struct nbd *);
+/* Bytes of other people's buffers that what is to be sent refers to, each counted as often as it is referred
+ * to; and how to make that at most twice of what is sent, where the client does not fetch it. */
+static inline size_t nbd_output_held(const struct nbd *);
+void nbd_output_compact(struct nbd *);
 /* Fills in at most max iovecs with what is to be sent; they are valid until nbd_sent. Returns how many. */
 size_t nbd_output(struct nbd *, struct iovec *, size_t max);
 void nbd_sent(struct nbd *, size_t bytes);
@@ -234,6 +239,11 @@ struct nbd {
 static inline size_t nbd_output_bytes(const struct nbd *n)
 {
     return n->output.bytes;
+}
+
+static inline size_t nbd_output_held(const struct nbd *n)
+{
+    return n->output.held;
 }
 
 #endif

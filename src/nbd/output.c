@@ -15,6 +15,7 @@ static struct nbd_output_item *push(struct nbd_output *o)
     if (o->end == o->room && o->first >= o->room / 2 && o->first) {
         memmove(o->items, o->items + o->first, (o->end - o->first) * sizeof *o->items);
         o->end -= o->first;
+        o->compact -= MIN(o->compact, o->first);
         o->first = 0;
     }
     if (o->end == o->room) {
@@ -24,7 +25,7 @@ static struct nbd_output_item *push(struct nbd_output *o)
     return &o->items[o->end++];
 }
 
-uint8_t *output_header(struct nbd_output *o, size_t bytes)
+static uint8_t *room(struct nbd_output *o, size_t bytes)
 {
     if (!o->block || bytes > o->block->bytes - o->block_used) {
         buf_unref(o->block);
@@ -33,12 +34,25 @@ uint8_t *output_header(struct nbd_output *o, size_t bytes)
     }
     uint8_t *at = o->block->data + o->block_used;
     o->block_used += bytes;
+    return at;
+}
+
+/* The last item before `end`, when what comes from the block at `at` continues it. */
+static struct nbd_output_item *continued(struct nbd_output *o, size_t end, const uint8_t *at)
+{
+    struct nbd_output_item *last = end > o->first ? &o->items[end - 1] : NULL;
+    return last && last->buf == o->block && last->at + last->bytes == at ? last : NULL;
+}
+
+uint8_t *output_header(struct nbd_output *o, size_t bytes)
+{
+    uint8_t *at = room(o, bytes);
     o->bytes += bytes;
-    struct nbd_output_item *last = o->end > o->first ? &o->items[o->end - 1] : NULL;
-    if (last && last->buf == o->block && last->at + last->bytes == at)
+    struct nbd_output_item *last = continued(o, o->end, at);
+    if (last)
         last->bytes += bytes;
     else
-        *push(o) = (struct nbd_output_item){at, bytes, buf_ref(o->block)};
+        *push(o) = (struct nbd_output_item){at, bytes, buf_ref(o->block), 0};
     return at;
 }
 
@@ -47,8 +61,9 @@ void output_data(struct nbd_output *o, struct buf *buf, size_t skip, size_t byte
     assert(skip <= buf->bytes && bytes <= buf->bytes - skip);
     if (!bytes)
         return;
-    *push(o) = (struct nbd_output_item){buf->data + skip, bytes, buf_ref(buf)};
+    *push(o) = (struct nbd_output_item){buf->data + skip, bytes, buf_ref(buf), buf->bytes};
     o->bytes += bytes;
+    o->held += buf->bytes;
 }
 
 void output_zeros(struct nbd_output *o, uint64_t bytes)
@@ -56,7 +71,7 @@ void output_zeros(struct nbd_output *o, uint64_t bytes)
     o->bytes += bytes;
     for (uint64_t n; bytes; bytes -= n) {
         n = MIN(bytes, sizeof zeros);
-        *push(o) = (struct nbd_output_item){zeros, n, NULL};
+        *push(o) = (struct nbd_output_item){zeros, n, NULL, 0};
     }
 }
 
@@ -82,13 +97,36 @@ void output_sent(struct nbd_output *o, size_t bytes)
             return;
         }
         bytes -= item->bytes;
+        o->held -= item->held;
         buf_unref(item->buf);
         o->first++;
     }
     if (o->first < o->end)
         return;
-    o->first = o->end = 0;
+    o->first = o->end = o->compact = 0;
     o->block_used = 0; /* every item is gone, so nothing refers to the block any more */
+}
+
+void output_compact(struct nbd_output *o)
+{
+    size_t to = MAX(o->compact, o->first);
+    for (size_t from = to; from < o->end; from++) {
+        struct nbd_output_item item = o->items[from];
+        if (!item.buf || item.bytes > item.buf->bytes / 2) {
+            o->items[to++] = item;
+            continue;
+        }
+        uint8_t *at = room(o, item.bytes);
+        memcpy(at, item.at, item.bytes);
+        o->held -= item.held;
+        buf_unref(item.buf);
+        struct nbd_output_item *last = continued(o, to, at);
+        if (last)
+            last->bytes += item.bytes;
+        else
+            o->items[to++] = (struct nbd_output_item){at, item.bytes, buf_ref(o->block), 0};
+    }
+    o->end = o->compact = to;
 }
 
 void output_rest(struct nbd_output *o)

@@ -166,7 +166,8 @@ void nbd_status_end(struct nbd *n, uint32_t breaks)
         assert(n->status_count > 0);
         status_chunk(n, n->status->data, !(n->contexts & NBD_ASHLAR_BREAKS), NBD_BASE_ALLOCATION,
                      n->status_count);
-        output_data(&n->output, n->status, 0, NBD_CHUNK_BYTES + 4 + 8 * (size_t)n->status_count);
+        size_t bytes = NBD_CHUNK_BYTES + 4 + 8 * (size_t)n->status_count;
+        memcpy(output_header(&n->output, bytes), n->status->data, bytes);
     }
     if (n->contexts & NBD_ASHLAR_BREAKS) {
         uint8_t *at = output_header(&n->output, NBD_CHUNK_BYTES + 12);

@@ -118,9 +118,10 @@ static bool send_output(struct connection *c)
         if (sent < 0)
             return errno == EAGAIN || errno == EWOULDBLOCK;
         c->sent_bytes += (uint64_t)sent;
-        c->last_byte_ns = loop_now_ns(c->server->loop);
+        c->last_byte_ns = c->last_sent_ns = loop_now_ns(c->server->loop);
         nbd_sent(&c->nbd, (size_t)sent);
     }
+    c->last_sent_ns = loop_now_ns(c->server->loop);
     return true;
 }
 
@@ -280,6 +281,7 @@ void connection_close(struct connection *c, const char *why)
     close(c->fd);
     c->fd = -1;
     nbd_finish(&c->nbd);
+    connection_stop_waiting(c);
     connection_account(c);
     s->stats.requests += c->requests;
     s->stats.received_bytes += c->received_bytes;

@@ -67,9 +67,14 @@ struct connection {
     struct export_op op; /* LIST, INFO */
     bool asking;         /* op is under way */
     bool joined, eof, linger, lingering;
-    size_t under_way; /* at the volume */
-    size_t promised;  /* bytes of replies to READ and BLOCK_STATUS not yet given */
-    size_t charged;   /* to the server's reply_bytes */
+    size_t under_way;       /* at the volume */
+    size_t promised;        /* bytes of replies to READ and BLOCK_STATUS not yet given */
+    size_t charged;         /* to the server's reply_bytes */
+    size_t held;            /* likewise, by what is to be sent */
+    struct link reply_link; /* waits for others' replies to be fetched */
+    uint32_t waits_for_bytes;
+    bool its_turn;
+    uint64_t last_sent_ns; /* or nothing was left to send */
     uint64_t timer_since_ns, handshake_left_ns, last_byte_ns;
     enum nbd_wait timer_for;
     uint64_t requests, received_bytes, sent_bytes;
@@ -92,6 +97,9 @@ extern const struct nbd_ops connection_ops; /* asks.c */
 /* False: the client must first fetch its replies, or wait for others'. */
 bool connection_may_take(struct connection *, uint32_t reply_bytes);
 void connection_account(struct connection *);
+void connection_stop_waiting(struct connection *);
+void server_replies_fit(struct task *);
+void server_replies_stall(struct timer *);
 
 /* ------------------------------------------------------------------- errors */
 
@@ -111,7 +119,10 @@ struct server {
     struct list spare_requests;
     size_t spare_request_count;
     struct nbd_pool nbd_pool;
-    size_t connection_count, reply_bytes;
+    size_t connection_count, reply_bytes, held_bytes;
+    struct list reply_waiters; /* connections, in order */
+    struct task reply_task;
+    struct timer reply_timer;
     bool started, stopping;
     void (*stopped)(void *, bool);
     void *stopped_ctx;

@@ -9,9 +9,9 @@
  * `stopped`.
  *
  * Memory per connection: under 2 KiB at rest; with requests under way 64 KiB of receive buffer,
- * SERVER_REQUESTS_MAX request structs, and the replies: at most SERVER_REPLY_MAX bytes (or one reply) each,
- * and beyond each connection's first reply reply_bytes_max for all of them together. Payloads are admitted by
- * the volume.
+ * SERVER_REQUESTS_MAX request structs, and 256 KiB of replies that are on their way or not fetched. Beyond
+ * that replies take at most SERVER_REPLY_MAX bytes (or one reply) each and reply_bytes_max for all
+ * connections together, in turn. Payloads are admitted by the volume.
  *
  * A refused GO carries a text for the person at the client:
  *      no such export                  NBD_REP_ERR_UNKNOWN     the session goes on
@@ -48,9 +48,10 @@ struct server_config {
     uint64_t handshake_ns;    /* what a client may take for its part of the handshake */
     uint64_t payload_idle_ns; /* silence in the middle of a request, or before fetching its last replies */
     size_t reply_bytes_max;
+    uint64_t reply_stall_ns; /* others wait for memory: who has not fetched anything for so long is closed */
 };
 
-/* Everything but engine and listeners: 1,024 connections, 10 s, 60 s, 32 MiB. */
+/* Everything but engine and listeners: 1,024 connections, 10 s, 60 s, 32 MiB, 15 s. */
 void server_config_defaults(struct server_config *);
 
 /* Binds and listens: from now on clients queue up. NULL with a complaint: an address is malformed, taken, or
