@@ -1,12 +1,12 @@
 /* loop.h - SEAM 1: the only way to time, randomness, timers, sockets and worker threads.
  *
- * Behind it is libuv (uv_loop.h) or, in the simulator, a virtual clock. One thread runs a loop and everything that
- * belongs to it; only job_work callbacks run elsewhere.
+ * Behind it is libuv (uv_loop.h) or, in the simulator, a virtual clock. One thread runs a loop and
+ * everything that belongs to it; only job_work callbacks run elsewhere.
  *
  * Guarantees
  *   1. No callback is ever called from inside the function that asked for it: all come from the loop.
- *   2. Tasks run in the order they were posted. Tasks posted by tasks run in the next round, after what has become
- *      ready meanwhile, so that a chain of tasks starves nobody.
+ *   2. Tasks run in the order they were posted. Tasks posted by tasks run in the next round, after what has
+ *      become ready meanwhile, so that a chain of tasks starves nobody.
  *   3. A timer never fires early; timers due at once fire in the order they were started.
  *   4. After timer_stop, task_cancel or watch_stop returned, that callback is not called.
  *
@@ -28,12 +28,13 @@ struct loop;
 
 /* ------------------------------------------------------------------ clocks */
 
-/* Nanoseconds of CLOCK_BOOTTIME (time asleep counts), read once a round of the loop and then constant; outside the
- * loop, before it runs and between two runs, read each time. */
+/* Nanoseconds of CLOCK_BOOTTIME (time asleep counts), read once a round of the loop and then constant;
+ * outside the loop, before it runs and between two runs, read each time. */
 uint64_t loop_now_ns(const struct loop *);
 /* The same clock read afresh: for deciding whether a lease still holds before a reply leaves. */
 uint64_t loop_fresh_ns(const struct loop *);
-/* Milliseconds since 1970 by this machine's clock: for logs and request signatures, never for decisions on order. */
+/* Milliseconds since 1970 by this machine's clock: for logs and request signatures, never for decisions on
+ * order. */
 int64_t loop_wall_ms(struct loop *);
 
 /* Unpredictable bytes: ids, nonces, jitter. */
@@ -108,7 +109,7 @@ struct loop_ops {
     uint64_t (*fresh_ns)(const struct loop *);
     int64_t (*wall_ms)(struct loop *);
     void (*random)(struct loop *, void *, size_t);
-    void (*wake)(struct loop *);               /* a task was posted or the earliest timer changed */
+    void (*wake)(struct loop *); /* a task was posted or the earliest timer changed */
     void (*job_start)(struct loop *, struct job *);
     void (*watch_set)(struct loop *, struct watch *, int fd, unsigned events);
     void (*watch_stop)(struct watch *);

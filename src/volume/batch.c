@@ -53,7 +53,7 @@ void batch_destroy(struct batch *b)
 {
     assert(list_empty(&b->waiters) && !batch_busy(b));
     LIST_EACH(&b->uploads, k)
-        upload_destroy(CONTAINER_OF(k, struct upload, link));
+    upload_destroy(CONTAINER_OF(k, struct upload, link));
     free_records(b);
     extents_clear(&b->changes);
     mem_free(b);
@@ -62,8 +62,8 @@ void batch_destroy(struct batch *b)
 bool batch_busy(const struct batch *b)
 {
     LIST_EACH(&b->uploads, k)
-        if (CONTAINER_OF(k, struct upload, link)->running)
-            return true;
+    if (CONTAINER_OF(k, struct upload, link)->running)
+        return true;
     for (size_t i = 0; i < b->record_count; i++)
         if (b->records[i].state == PUT_SENT || b->records[i].state == PUT_READ_BACK)
             return true;
@@ -287,7 +287,8 @@ static void add_record(struct batch *b, struct record_builder *builder, bool las
 
 #define RUN_SLICES_MAX 1024
 
-/* The run of adjacent data that begins at *e, within one block, as one entry. False: does not fit; *e stays. */
+/* The run of adjacent data that begins at *e, within one block, as one entry. False: does not fit; *e stays.
+ * */
 static bool add_data_run(struct batch *b, struct record_builder *builder, struct extent **e)
 {
     struct iovec iov[RUN_SLICES_MAX];
@@ -295,7 +296,8 @@ static bool add_data_run(struct batch *b, struct record_builder *builder, struct
     uint32_t block_size = b->volume->params.block_size;
     uint64_t start = (*e)->start, end = start, block_end = (start / block_size + 1) * block_size;
     struct extent *x = *e;
-    for (; x && x->content.kind == CONTENT_DATA && x->start == end && x->start < block_end && n < RUN_SLICES_MAX;
+    for (; x && x->content.kind == CONTENT_DATA && x->start == end && x->start < block_end &&
+           n < RUN_SLICES_MAX;
          x = extents_next(x)) {
         iov[n++] = (struct iovec){.iov_base = x->content.data.buf->data + x->content.skip,
                                   .iov_len = (size_t)(x->end - x->start)};
@@ -370,7 +372,8 @@ void batch_recall(struct batch *b)
 
 void batch_retry(struct batch *b)
 {
-    LIST_EACH(&b->uploads, k) {
+    LIST_EACH(&b->uploads, k)
+    {
         struct upload *u = CONTAINER_OF(k, struct upload, link);
         if (!u->running)
             upload_start(u);
@@ -385,7 +388,7 @@ void batch_retry(struct batch *b)
 void batch_stop(struct batch *b)
 {
     LIST_EACH(&b->uploads, k)
-        upload_cancel(CONTAINER_OF(k, struct upload, link));
+    upload_cancel(CONTAINER_OF(k, struct upload, link));
     for (size_t i = 0; i < b->record_count; i++) {
         timer_stop(&b->records[i].pause);
         objstore_cancel(&b->records[i].req);

@@ -1,9 +1,9 @@
 /* batch.h - a frozen set on its way into the log: its data made ready, its records made and stored.
  *
  * UPLOADING  waits for background uploads of its data; what is too much for a record goes into objects
- * READY      everything it refers to is stored (DESIGN §3 rule 1); waits until all earlier batches have their slots
- * SENT       its records have slots and are on their way; their bytes never change (rule 2)
- * STORED     all its records are known to be stored as ours; waits for earlier batches
+ * READY      everything it refers to is stored (DESIGN §3 rule 1); waits until all earlier batches have their
+ * slots SENT       its records have slots and are on their way; their bytes never change (rule 2) STORED all
+ * its records are known to be stored as ours; waits for earlier batches
  */
 #ifndef VOLUME_BATCH_H
 #define VOLUME_BATCH_H

@@ -1,11 +1,10 @@
-/* A checkpoint: a flush; then what the log holds is packed and folded into the map, the manifest replaced, the log
- * before its new position deleted.
+/* A checkpoint: a flush; then what the log holds is packed and folded into the map, the manifest replaced,
+ * the log before its new position deleted.
  *
  *   TOKEN    one checkpoint at a time in an engine: it has the reserve
- *   FLUSH    everything changed until now is being logged (left out when the log is full: it is folded as it is)
- *   PACK     `logged` has become `folding`; the position is fixed: the log holds exactly the records before it
- *   FOLD     the pages
- *   SWAP     the manifest, when no other swap is under way and this server is not fenced
+ *   FLUSH    everything changed until now is being logged (left out when the log is full: it is folded as it
+ * is) PACK     `logged` has become `folding`; the position is fixed: the log holds exactly the records before
+ * it FOLD     the pages SWAP     the manifest, when no other swap is under way and this server is not fenced
  *   TRIM     the log. The token is given back before.
  */
 #include <assert.h>
@@ -24,10 +23,10 @@ struct checkpoint {
     struct link turn;
     enum { CK_TOKEN, CK_FLUSH, CK_PACK, CK_FOLD, CK_WAIT_SWAP, CK_SWAP, CK_TRIM } state;
     bool closing, stopped;
-    uint64_t flushed_at;       /* FLUSH is over when so many batches were applied */
+    uint64_t flushed_at; /* FLUSH is over when so many batches were applied */
     const struct log_folder *folder;
-    uint64_t slot;             /* the position */
-    uint64_t bytes, records;   /* of log, before it */
+    uint64_t slot;           /* the position */
+    uint64_t bytes, records; /* of log, before it */
     struct pack pack;
     struct fold fold;
     struct map_root root;
@@ -141,7 +140,8 @@ static void swapped(struct swap *s)
         start_trim(c);
 }
 
-/* Everything before the position is folded. Folders of later epochs are there when this server was fenced meanwhile. */
+/* Everything before the position is folded. Folders of later epochs are there when this server was fenced
+ * meanwhile. */
 static void cut_segments(const struct checkpoint *c, struct manifest *m)
 {
     size_t kept = 0;
@@ -269,7 +269,8 @@ void checkpoint_poke(struct volume *v)
         return;
     }
     if (c->state == CK_FLUSH && (log_is_full(v) || v->checkpoint_first))
-        c->closing = false; /* no flush can end before a checkpoint; the close asks for another one after it */
+        c->closing =
+            false; /* no flush can end before a checkpoint; the close asks for another one after it */
     if (c->state == CK_FLUSH && flush_is_over(c)) {
         if (!c->closing && nothing_to_do(v))
             end(c);
@@ -306,7 +307,8 @@ void checkpoint_want(struct volume *v)
 static struct volume *holds_most_inline(struct engine *e)
 {
     struct volume *most = NULL;
-    LIST_EACH(&e->volumes, k) {
+    LIST_EACH(&e->volumes, k)
+    {
         struct volume *v = CONTAINER_OF(k, struct volume, link);
         if (!v->opening && !v->lost && (!most || v->logged.data_bytes > most->logged.data_bytes))
             most = v;

@@ -1,5 +1,5 @@
-/* Clean close: the last checkpoint leaves a manifest that is marked closed; or, when the export was lost or the close
- * is abandoned, only an end to everything that is under way. */
+/* Clean close: the last checkpoint leaves a manifest that is marked closed; or, when the export was lost or
+ * the close is abandoned, only an end to everything that is under way. */
 #include <assert.h>
 
 #include "base/log.h"
@@ -33,7 +33,7 @@ static void stop_everything(struct volume *v)
     checkpoint_stop(v);
     retake_stop(v);
     LIST_EACH(&v->write_backs, k)
-        upload_cancel(CONTAINER_OF(k, struct upload, link));
+    upload_cancel(CONTAINER_OF(k, struct upload, link));
 }
 
 void close_poke(struct volume *v)

@@ -55,14 +55,14 @@ static void lease_confirmed(struct engine *e)
 static void declared_dead(struct engine *e)
 {
     LIST_EACH(&e->volumes, k)
-        if (!CONTAINER_OF(k, struct volume, link)->opening)
-            CONTAINER_OF(k, struct volume, link)->fenced = true;
+    if (!CONTAINER_OF(k, struct volume, link)->opening)
+        CONTAINER_OF(k, struct volume, link)->fenced = true;
 }
 
 static void revived(struct engine *e)
 {
     LIST_EACH(&e->volumes, k)
-        retake_start(CONTAINER_OF(k, struct volume, link), "this server was declared dead");
+    retake_start(CONTAINER_OF(k, struct volume, link), "this server was declared dead");
 }
 
 struct engine *engine_create(struct loop *loop, struct objstore *store, const struct engine_config *config)

@@ -11,8 +11,8 @@
 #include "volume/lease.h"
 #include "volume/stored.h"
 
-#define UPLOADS_MAX     16u                 /* block objects on their way at once, all exports together */
-#define RETRY_NS        (1 * NS_PER_S)      /* after NOSPACE */
+#define UPLOADS_MAX 16u            /* block objects on their way at once, all exports together */
+#define RETRY_NS    (1 * NS_PER_S) /* after NOSPACE */
 
 struct engine {
     struct loop *loop;
@@ -20,14 +20,14 @@ struct engine {
     struct engine_config config;
     char addresses[200];
     char server_id[ID_HEX];
-    uint32_t turn;               /* of the collector; part of the names of what is stored */
+    uint32_t turn; /* of the collector; part of the names of what is stored */
 
     struct cache *cache;
     struct dedup *dedup;
     struct lease lease;
 
-    struct list volumes;         /* struct volume */
-    uint64_t generations;        /* counts changes: every piece of dirty data has its own number */
+    struct list volumes;  /* struct volume */
+    uint64_t generations; /* counts changes: every piece of dirty data has its own number */
 
     struct budget write_budget;  /* dirty and frozen data, payloads on their way in */
     struct budget inline_budget; /* logged extents and their data */
@@ -39,7 +39,7 @@ struct engine {
     struct list uploads_storing; /* struct upload: what they lay down others need not */
     struct list uploads_twins;   /* struct upload: wait for one of those to store a block they have as well */
 
-    struct fetches fetches;      /* set up by fetches_init */
+    struct fetches fetches; /* set up by fetches_init */
 
     struct volume *checkpointing; /* holds the reserve: one checkpoint at a time */
     struct list checkpoints_waiting;

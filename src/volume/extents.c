@@ -7,8 +7,9 @@
 
 #define MALLOC_OVERHEAD 16
 /* A piece is shared; counting it with every extent errs on the safe side. */
-#define EXTENT_COST(kind)                                                                                         \
-    (sizeof(struct extent) + MALLOC_OVERHEAD + ((kind) == CONTENT_PIECE ? sizeof(struct piece) + MALLOC_OVERHEAD : 0))
+#define EXTENT_COST(kind)                                                                                    \
+    (sizeof(struct extent) + MALLOC_OVERHEAD +                                                               \
+     ((kind) == CONTENT_PIECE ? sizeof(struct piece) + MALLOC_OVERHEAD : 0))
 
 static int compare(const struct extent *a, const struct extent *b)
 {
@@ -169,7 +170,8 @@ static bool continues(const struct extent *a, const struct extent *b)
     case CONTENT_ZEROS:
         return true;
     case CONTENT_PIECE:
-        return a->content.piece == b->content.piece && a->content.skip + (a->end - a->start) == b->content.skip;
+        return a->content.piece == b->content.piece &&
+               a->content.skip + (a->end - a->start) == b->content.skip;
     case CONTENT_DATA:
     case CONTENT_LOGGED:
         return false;
@@ -284,8 +286,9 @@ void extents_stored(struct extents *x, uint64_t start, uint64_t end, uint64_t ge
         discharge(x, e);
         content_drop(&e->content);
         if (piece)
-            e->content = (struct content){
-                .kind = CONTENT_PIECE, .skip = (uint32_t)(e->start - piece_start), .piece = piece_ref_get(piece)};
+            e->content = (struct content){.kind = CONTENT_PIECE,
+                                          .skip = (uint32_t)(e->start - piece_start),
+                                          .piece = piece_ref_get(piece)};
         else
             e->content = (struct content){.kind = CONTENT_ZEROS};
         charge(x, e);

@@ -1,7 +1,8 @@
 /* extents.h - an ordered map from ranges of the export to what they hold: one layer of changes over the map.
  *
- * Ranges do not overlap. What is put replaces what was there; the parts of older extents that stick out stay. DATA
- * never crosses a block boundary (the caller's duty). Nodes and data are charged to the layer's budget.
+ * Ranges do not overlap. What is put replaces what was there; the parts of older extents that stick out
+ * stay. DATA never crosses a block boundary (the caller's duty). Nodes and data are charged to the layer's
+ * budget.
  */
 #ifndef VOLUME_EXTENTS_H
 #define VOLUME_EXTENTS_H
@@ -82,8 +83,8 @@ void extents_move(struct extents *to, struct extents *from);
 struct extent *extents_from(const struct extents *, uint64_t at);
 struct extent *extents_next(const struct extent *);
 
-/* Wherever DATA of that generation still is in [start, end), it becomes a reference to the piece (whose first byte is
- * the export's byte piece_start), or zeros when piece is NULL. */
+/* Wherever DATA of that generation still is in [start, end), it becomes a reference to the piece (whose
+ * first byte is the export's byte piece_start), or zeros when piece is NULL. */
 void extents_stored(struct extents *, uint64_t start, uint64_t end, uint64_t generation, struct piece *,
                     uint64_t piece_start);
 

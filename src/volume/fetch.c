@@ -23,8 +23,8 @@ struct want {
     struct sha256 id; /* its name in the cache: a piece's or page's own hash */
     struct key key;
     struct object_name object; /* a piece's */
-    uint32_t offset, bytes; /* of the object; a record is wanted whole, of at most so many bytes */
-    unsigned level;         /* a page's */
+    uint32_t offset, bytes;    /* of the object; a record is wanted whole, of at most so many bytes */
+    unsigned level;            /* a page's */
     uint32_t block_size;
 };
 

@@ -6,15 +6,16 @@
 #include "base/mark.h"
 #include "base/mem.h"
 
-/* A node on the way down, with its children as they will be. Frame 0 is not a page: its only child is the root. */
+/* A node on the way down, with its children as they will be. Frame 0 is not a page: its only child is the
+ * root. */
 struct fold_frame {
     unsigned level;
-    uint64_t start;            /* of its region */
-    struct subtree *children;  /* PAGE_CHILDREN; a child that was written now is `self`, its object by number: */
+    uint64_t start;           /* of its region */
+    struct subtree *children; /* PAGE_CHILDREN; one that was written now is `self`, its object by number: */
     uint32_t *object_numbers;
-    unsigned next;             /* children before it are done */
+    unsigned next; /* children before it are done */
     bool has_base;
-    struct page_ref base;      /* unreadable: what is not said here is as there */
+    struct page_ref base; /* unreadable: what is not said here is as there */
 };
 
 /* NEXT_CHILD looks for work in the topmost frame; the others wait for something to come. */
@@ -317,7 +318,8 @@ static bool all_are(const struct fold_frame *frame, enum subtree_kind kind)
     return true;
 }
 
-/* All its children are done: it becomes a child of the frame above. False: the object at hand has to be stored first. */
+/* All its children are done: it becomes a child of the frame above. False: the object at hand has to be
+ * stored first. */
 static bool leave_node(struct fold *f)
 {
     struct fold_frame *frame = top(f);
@@ -413,7 +415,8 @@ static bool advance(struct fold *f)
     uint64_t start = child_start(f, frame), region = child_region(f, frame), size = f->volume->params.size;
     const struct extent *e = extents_from(&f->volume->folding, start);
     if (covered(e, start, MIN(start + region, size))) {
-        child_done(f, (struct subtree){.kind = e->content.kind == CONTENT_HOLE ? SUBTREE_HOLE : SUBTREE_ZEROS});
+        child_done(f,
+                   (struct subtree){.kind = e->content.kind == CONTENT_HOLE ? SUBTREE_HOLE : SUBTREE_ZEROS});
         return true;
     }
     unsigned level = frame->level - 1;
@@ -435,8 +438,9 @@ static void finish(struct fold *f)
     f->state = ENDED;
     f->err = f->canceled ? ERR_CANCELED : ERR_OK;
     if (!f->err)
-        f->root = (struct map_root){.level = f->volume->root.level,
-                                    .tree = named(f, f->frames[0].children[0], f->frames[0].object_numbers[0])};
+        f->root =
+            (struct map_root){.level = f->volume->root.level,
+                              .tree = named(f, f->frames[0].children[0], f->frames[0].object_numbers[0])};
     for (unsigned i = 0; i < MAP_LEVEL_MAX + 2; i++) {
         mem_free(f->frames[i].children);
         mem_free(f->frames[i].object_numbers);

@@ -1,9 +1,10 @@
-/* fold.h - the second half of folding: the map's pages written anew where volume->folding has changes, bottom up,
- * copy-on-write; every other page stays as it is.
+/* fold.h - the second half of folding: the map's pages written anew where volume->folding has changes,
+ * bottom up, copy-on-write; every other page stays as it is.
  *
- * Before it everything in folding is a hole, zeros or a stored piece (pack.h). Subtrees that a hole covers whole are
- * replaced unread. A page that cannot be read is not merged: the new page names it as its base. Pages are gathered
- * into map objects of at most MAP_OBJECT_BYTES, children before parents; they enter the cache.
+ * Before it everything in folding is a hole, zeros or a stored piece (pack.h). Subtrees that a hole covers
+ * whole are replaced unread. A page that cannot be read is not merged: the new page names it as its base.
+ * Pages are gathered into map objects of at most MAP_OBJECT_BYTES, children before parents; they enter the
+ * cache.
  */
 #ifndef VOLUME_FOLD_H
 #define VOLUME_FOLD_H
@@ -22,13 +23,13 @@ struct fold {
     enum err err;         /* OK CANCELED */
     struct map_root root; /* OK: the new one */
 
-    int state;            /* private from here */
+    int state;                 /* private from here */
     struct fold_frame *frames; /* MAP_LEVEL_MAX + 2: from the top down */
     unsigned depth;
     struct leaf_builder *builder;
     struct fetch fetch;
-    struct buf *page;     /* the old page at hand */
-    struct buf *object;   /* the map object being filled */
+    struct buf *page;   /* the old page at hand */
+    struct buf *object; /* the map object being filled */
     size_t object_bytes;
     uint32_t object_number; /* of the object being filled; those before it are stored: */
     struct object_name *stored;

@@ -49,8 +49,8 @@ void log_flush(struct volume *v, struct volume_req *waiter)
 
 /* ------------------------------------------------------------------- applying */
 
-static void put_inline(struct volume *v, struct extents *layer, const struct log_folder *folder, struct buf *encoded, uint64_t slot,
-                       const struct record_entry *entry, bool keep)
+static void put_inline(struct volume *v, struct extents *layer, const struct log_folder *folder,
+                       struct buf *encoded, uint64_t slot, const struct record_entry *entry, bool keep)
 {
     uint64_t block_size = v->params.block_size;
     struct content c = {.kind = keep ? CONTENT_DATA : CONTENT_LOGGED, .skip = entry->skip};
@@ -96,7 +96,8 @@ enum err log_apply_record(struct volume *v, struct extents *layer, const struct 
             put_inline(v, layer, folder, encoded, r.head.slot, &entry, keep);
             break;
         case ENTRY_PIECE:
-            c = (struct content){.kind = CONTENT_PIECE, .skip = entry.skip, .piece = piece_create(&entry.piece)};
+            c = (struct content){
+                .kind = CONTENT_PIECE, .skip = entry.skip, .piece = piece_create(&entry.piece)};
             extents_put(layer, entry.offset, entry.offset + entry.bytes, &c);
             piece_unref(c.piece);
             break;
@@ -166,7 +167,8 @@ static void take_batch(struct volume *v)
 static void advance_batches(struct volume *v)
 {
     bool earlier_sent = true;
-    LIST_EACH(&v->batches, k) {
+    LIST_EACH(&v->batches, k)
+    {
         struct batch *b = CONTAINER_OF(k, struct batch, link);
         if (b->state == BATCH_UPLOADING)
             batch_prepare(b);
@@ -202,7 +204,7 @@ void log_out_of_space(struct volume *v)
     e->store_full = true;
     mark_hit("log-out-of-space");
     LIST_EACH(&v->batches, k)
-        answer_all(v, &CONTAINER_OF(k, struct batch, link)->waiters, ERR_NOSPACE);
+    answer_all(v, &CONTAINER_OF(k, struct batch, link)->waiters, ERR_NOSPACE);
     answer_all(v, &v->queued_waiters, ERR_NOSPACE);
     if (!timer_started(&v->retry_timer))
         timer_start(e->loop, &v->retry_timer, RETRY_NS);
@@ -218,7 +220,7 @@ void log_retry(struct volume *v)
         return;
     }
     LIST_EACH(&v->batches, k)
-        batch_retry(CONTAINER_OF(k, struct batch, link));
+    batch_retry(CONTAINER_OF(k, struct batch, link));
     loop_post(v->engine->loop, &v->pump);
 }
 
@@ -227,14 +229,15 @@ void log_restart(struct volume *v, uint64_t old_end)
     for (struct batch *b; (b = first_batch(v)) && b->state >= BATCH_SENT && b->end_slot <= old_end;)
         apply(b);
     LIST_EACH(&v->batches, k)
-        batch_recall(CONTAINER_OF(k, struct batch, link));
+    batch_recall(CONTAINER_OF(k, struct batch, link));
     v->next_slot = v->stored_end = v->deleted_to = 0;
     loop_post(v->engine->loop, &v->pump);
 }
 
 void log_stop(struct volume *v, enum err why)
 {
-    LIST_EACH(&v->batches, k) {
+    LIST_EACH(&v->batches, k)
+    {
         struct batch *b = CONTAINER_OF(k, struct batch, link);
         answer_all(v, &b->waiters, why);
         batch_stop(b);
@@ -246,7 +249,7 @@ void log_stop(struct volume *v, enum err why)
 bool log_stopped(const struct volume *v)
 {
     LIST_EACH(&v->batches, k)
-        if (batch_busy(CONTAINER_OF(k, struct batch, link)))
-            return false;
+    if (batch_busy(CONTAINER_OF(k, struct batch, link)))
+        return false;
     return true;
 }

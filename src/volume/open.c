@@ -1,4 +1,5 @@
-/* Opening: read the manifest, see that nobody holds it, replay and seal its log, take it over (DESIGN §4.3). */
+/* Opening: read the manifest, see that nobody holds it, replay and seal its log, take it over (DESIGN §4.3).
+ * */
 #include <assert.h>
 #include <stdio.h>
 
@@ -69,8 +70,8 @@ static void start_over(struct open *op, const char *why)
     manifest_finish(&op->now);
     manifest_finish(&op->next);
     if (++op->restarts > RESTARTS_MAX) {
-        open_finish(op, complain(&op->req->complaint, ERR_HELD, "export %s keeps changing hands (%s): try again",
-                                 op->req->name, why));
+        open_finish(op, complain(&op->req->complaint, ERR_HELD,
+                                 "export %s keeps changing hands (%s): try again", op->req->name, why));
         return;
     }
     loop_random(e->loop, &jitter, sizeof jitter);
@@ -204,10 +205,11 @@ static void replay_done(struct replay *r)
         if (op->restarts < 5)
             start_over(op, "a log record that was listed is gone");
         else
-            open_finish(op, complain(&op->req->complaint, ERR_CORRUPT,
-                                     "export %s: a record of its log is missing from the store (the log names it); "
-                                     "nothing was changed",
-                                     op->req->name));
+            open_finish(
+                op, complain(&op->req->complaint, ERR_CORRUPT,
+                             "export %s: a record of its log is missing from the store (the log names it); "
+                             "nothing was changed",
+                             op->req->name));
         return;
     }
     if (r->err) {
@@ -251,11 +253,12 @@ static void liveness_done(struct liveness *l)
 {
     struct open *op = CONTAINER_OF(l, struct open, liveness);
     if (op->canceled || l->err) {
-        complain(&op->req->complaint, l->err, "export %s: its holder's heartbeat cannot be read: %s", op->req->name,
-                 err_text(l->err));
+        complain(&op->req->complaint, l->err, "export %s: its holder's heartbeat cannot be read: %s",
+                 op->req->name, err_text(l->err));
         open_finish(op, op->canceled ? ERR_CANCELED : l->err);
     } else if (!l->dead) {
-        open_finish(op, complain(&op->req->complaint, ERR_HELD, "export %s is held by %s", op->req->name, l->who));
+        open_finish(
+            op, complain(&op->req->complaint, ERR_HELD, "export %s is held by %s", op->req->name, l->who));
     } else {
         mark_hit("holder-is-dead");
         replay_next(op);
@@ -294,7 +297,8 @@ static void got_manifest(struct manifest_get *g)
     if (op->canceled)
         open_finish(op, ERR_CANCELED);
     else if (volume_named(op->engine, req->name))
-        open_finish(op, complain(&req->complaint, ERR_HELD, "export %s is already open in this process", req->name));
+        open_finish(
+            op, complain(&req->complaint, ERR_HELD, "export %s is already open in this process", req->name));
     else if (gone && req->create)
         create_new(op, g->err == ERR_NOTFOUND);
     else if (gone)

@@ -79,7 +79,8 @@ static void count_in_block(struct pack *p, const struct stretch *s, uint64_t sta
 {
     struct pack_block *b = &p->blocks[(start - p->at) / p->volume->params.block_size];
     bool data = s->kind != STRETCH_HOLE && s->kind != STRETCH_ZEROS;
-    bool continued = s->kind == STRETCH_MEMORY && p->last_kind == STRETCH_MEMORY && p->last_end == start && b->extents;
+    bool continued =
+        s->kind == STRETCH_MEMORY && p->last_kind == STRETCH_MEMORY && p->last_end == start && b->extents;
     if (s->kind != STRETCH_HOLE && !continued) {
         b->extents++;
         p->encoded_bytes += EXTENT_BYTES + (data ? PIECE_BYTES : 0);
@@ -181,7 +182,8 @@ static void put_lost(struct volume *v, const struct pack_load *l)
 {
     log_error("checkpoint", "%s: %llu bytes at %llu were in a log record that cannot be read: lost", v->name,
               (unsigned long long)(l->end - l->start), (unsigned long long)l->start);
-    struct piece_ref nowhere = {.bytes = (uint32_t)(l->end - l->start), .stored_bytes = (uint32_t)(l->end - l->start)};
+    struct piece_ref nowhere = {.bytes = (uint32_t)(l->end - l->start),
+                                .stored_bytes = (uint32_t)(l->end - l->start)};
     struct content c = {.kind = CONTENT_PIECE, .piece = piece_create(&nowhere)};
     extents_put(&v->folding, l->start, l->end, &c);
     piece_unref(c.piece);
@@ -226,7 +228,8 @@ static void upload_done(struct upload *u)
 static void retry_uploads(struct timer *t)
 {
     struct pack *p = CONTAINER_OF(t, struct pack, retry);
-    LIST_EACH(&p->uploads, k) {
+    LIST_EACH(&p->uploads, k)
+    {
         struct upload *u = CONTAINER_OF(k, struct upload, link);
         if (!u->running)
             upload_start(u);
@@ -274,7 +277,8 @@ static void finish(struct pack *p)
 {
     p->state = ENDED;
     if (p->canceled)
-        LIST_EACH(&p->uploads, k) {
+        LIST_EACH(&p->uploads, k)
+        {
             struct upload *u = CONTAINER_OF(k, struct upload, link);
             if (!u->running) {
                 list_remove(&u->link);
@@ -375,5 +379,5 @@ void pack_cancel(struct pack *p)
     else
         step_soon(p);
     LIST_EACH(&p->uploads, k)
-        upload_cancel(CONTAINER_OF(k, struct upload, link));
+    upload_cancel(CONTAINER_OF(k, struct upload, link));
 }

@@ -80,7 +80,8 @@ static void look_again(struct range_read *op)
     resolve_start(&op->resolve);
 }
 
-/* Log records are deleted behind a checkpoint: as long as another one has passed, what is missing may have moved. */
+/* Log records are deleted behind a checkpoint: as long as another one has passed, what is missing may have
+ * moved. */
 static bool may_have_moved(const struct range_read *op)
 {
     return op->missing && (!op->again || op->checkpoints != op->volume->checkpoints);
@@ -96,7 +97,8 @@ static void all_fetched(struct range_read *op)
         look_again(op);
         return;
     }
-    if (err == ERR_CORRUPT && op->log_missing) /* whoever took the export over may have deleted it; the manifest tells */
+    if (err == ERR_CORRUPT &&
+        op->log_missing) /* whoever took the export over may have deleted it; the manifest tells */
         retake_start(op->volume, "a record of its own log is gone");
     else if (err == ERR_CORRUPT)
         log_error("read", "%s: %llu bytes at %llu cannot be read: input/output error", op->volume->name,
@@ -130,7 +132,8 @@ static void start_fetch(struct range_part *p)
         return;
     }
     struct key key;
-    key_log_slot(&key, v->name, v->manifest.id, p->stretch.folder->epoch, p->stretch.folder->nonce, p->stretch.slot);
+    key_log_slot(&key, v->name, v->manifest.id, p->stretch.folder->epoch, p->stretch.folder->nonce,
+                 p->stretch.slot);
     fetch_record(&p->fetch, key.text);
 }
 

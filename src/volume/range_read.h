@@ -1,7 +1,7 @@
 /* range_read.h - the bytes of a range: resolved, fetched, checked; as segments that refer to buffers.
  *
- * A missing object makes it look the whole range up once more (a checkpoint or the collector may have moved things),
- * then the read is CORRUPT. */
+ * A missing object makes it look the whole range up once more (a checkpoint or the collector may have moved
+ * things), then the read is CORRUPT. */
 #ifndef VOLUME_RANGE_READ_H
 #define VOLUME_RANGE_READ_H
 
@@ -28,7 +28,8 @@ struct range_read {
 
 void range_read_start(struct range_read *);
 void range_read_cancel(struct range_read *); /* done follows */
-/* From memory alone: true when err is OK and segments are set. done is not called. Uses `few` when that is enough. */
+/* From memory alone: true when err is OK and segments are set. done is not called. Uses `few` when that is
+ * enough. */
 bool range_read_now(struct range_read *, struct volume_segment *few, size_t few_count);
 
 void range_segments_drop(struct volume_segment *, size_t count); /* the references, not the array */

@@ -52,8 +52,8 @@ static enum err check_head(const struct replay *r, const struct record_head *h, 
     uint8_t nonce[8];
     bool ok = hex_decode(r->folder->nonce, nonce, sizeof nonce);
     assert(ok);
-    if (!ok || h->epoch != r->folder->epoch || memcmp(h->folder, nonce, sizeof nonce) != 0 || h->slot != slot ||
-        memcmp(h->export_id, r->volume->export_id, sizeof h->export_id) != 0)
+    if (!ok || h->epoch != r->folder->epoch || memcmp(h->folder, nonce, sizeof nonce) != 0 ||
+        h->slot != slot || memcmp(h->export_id, r->volume->export_id, sizeof h->export_id) != 0)
         return ERR_CORRUPT;
     return h->first == (r->in_batch ? r->batch_first : slot) ? ERR_OK : ERR_CORRUPT;
 }
@@ -197,7 +197,8 @@ static void put_seal(struct replay *r)
     assert(ok);
     (void)ok;
     loop_random(v->engine->loop, nonce, sizeof nonce);
-    seal_encode(r->seal_bytes, v->export_id, r->folder->epoch, folder, r->next_apply, v->engine->server_id, nonce);
+    seal_encode(r->seal_bytes, v->export_id, r->folder->epoch, folder, r->next_apply, v->engine->server_id,
+                nonce);
     r->state = SEALING;
     slot_key(r, &r->key, r->next_apply);
     r->body = (struct iovec){.iov_base = r->seal_bytes, .iov_len = SEAL_BYTES};

@@ -4,7 +4,7 @@
 
 #include "volume/volume_state.h"
 
-void read_submit(struct volume_req *);   /* READ, CACHE */
+void read_submit(struct volume_req *); /* READ, CACHE */
 void status_submit(struct volume_req *);
 
 #endif

@@ -136,7 +136,8 @@ static bool found_place(struct walk *w, const struct place *place)
                                               [PLACE_PIECE] = STRETCH_PIECE,
                                               [PLACE_UNREADABLE] = STRETCH_UNREADABLE};
     struct resolve *r = CONTAINER_OF(w, struct resolve, walk);
-    struct stretch s = {.start = place->start, .bytes = place->bytes, .kind = kinds[place->kind], .skip = place->skip};
+    struct stretch s = {
+        .start = place->start, .bytes = place->bytes, .kind = kinds[place->kind], .skip = place->skip};
     if (place->kind == PLACE_PIECE)
         s.piece = place->piece;
     r->enough = !r->found(r, &s);

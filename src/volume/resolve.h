@@ -1,5 +1,5 @@
-/* resolve.h - what a range of a volume holds: first by the layers in memory, as they are when it starts, then by the
- * map. Stretches come in order, adjacent, and cover the range.
+/* resolve.h - what a range of a volume holds: first by the layers in memory, as they are when it starts,
+ * then by the map. Stretches come in order, adjacent, and cover the range.
  */
 #ifndef VOLUME_RESOLVE_H
 #define VOLUME_RESOLVE_H
@@ -7,14 +7,21 @@
 #include "volume/volume_state.h"
 #include "volume/walk.h"
 
-enum stretch_kind { STRETCH_HOLE, STRETCH_ZEROS, STRETCH_MEMORY, STRETCH_PIECE, STRETCH_LOGGED, STRETCH_UNREADABLE };
+enum stretch_kind {
+    STRETCH_HOLE,
+    STRETCH_ZEROS,
+    STRETCH_MEMORY,
+    STRETCH_PIECE,
+    STRETCH_LOGGED,
+    STRETCH_UNREADABLE
+};
 
 struct stretch {
     uint64_t start, bytes;
     enum stretch_kind kind;
-    uint32_t skip;          /* MEMORY PIECE LOGGED */
-    struct buf *buf;        /* MEMORY: the resolver's reference */
-    struct piece_ref piece; /* PIECE */
+    uint32_t skip;                   /* MEMORY PIECE LOGGED */
+    struct buf *buf;                 /* MEMORY: the resolver's reference */
+    struct piece_ref piece;          /* PIECE */
     const struct log_folder *folder; /* LOGGED */
     uint64_t slot;
 };

@@ -1,5 +1,5 @@
-/* A fenced server takes a new epoch itself, where the manifest is still the one it wrote (DESIGN §4.6): nothing is
- * lost, nothing is counted. Otherwise the export is lost to it. */
+/* A fenced server takes a new epoch itself, where the manifest is still the one it wrote (DESIGN §4.6):
+ * nothing is lost, nothing is counted. Otherwise the export is lost to it. */
 #include <assert.h>
 #include <stdio.h>
 
@@ -138,7 +138,8 @@ static void got_manifest(struct manifest_get *g)
 static void retake_get(struct retake *r)
 {
     r->state = RETAKE_GET;
-    r->get = (struct manifest_get){.engine = r->volume->engine, .name = r->volume->name, .done = got_manifest};
+    r->get =
+        (struct manifest_get){.engine = r->volume->engine, .name = r->volume->name, .done = got_manifest};
     manifest_get_start(&r->get);
 }
 

@@ -31,7 +31,8 @@ static bool found(struct resolve *r, const struct stretch *s)
         op->room = op->room ? 2 * op->room : 8;
         req->segments = mem_realloc(req->segments, op->room * sizeof *req->segments);
     }
-    req->segments[req->segment_count++] = (struct volume_segment){.kind = kind_of(s->kind), .bytes = s->bytes};
+    req->segments[req->segment_count++] =
+        (struct volume_segment){.kind = kind_of(s->kind), .bytes = s->bytes};
     return true;
 }
 

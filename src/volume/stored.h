@@ -1,4 +1,5 @@
-/* stored.h - names and references of what lies in the bucket (docs/FORMAT.md: words). Plain values, no I/O. */
+/* stored.h - names and references of what lies in the bucket (docs/FORMAT.md: words). Plain values, no I/O.
+ * */
 #ifndef VOLUME_STORED_H
 #define VOLUME_STORED_H
 
@@ -42,7 +43,7 @@ struct page_ref {
     struct object_name object; /* unspecified when `self` */
     bool self;                 /* in the very object that holds the page with this reference */
     uint32_t offset, bytes;
-    struct sha256 hash;        /* of the page's bytes */
+    struct sha256 hash; /* of the page's bytes */
 };
 
 enum subtree_kind { SUBTREE_HOLE, SUBTREE_ZEROS, SUBTREE_PAGE, SUBTREE_BASE /* as the page's base has it */ };
@@ -72,22 +73,24 @@ struct key {
     char text[OBJSTORE_KEY_MAX];
 };
 
-/* A path segment: [A-Za-z0-9_-] and '.' but not in front stay, every other byte is =XX (upper-case hex). INVALID when
- * it is empty, holds '@' or a NUL, or is longer than EXPORT_NAME_MAX encoded. */
+/* A path segment: [A-Za-z0-9_-] and '.' but not in front stay, every other byte is =XX (upper-case hex).
+ * INVALID when it is empty, holds '@' or a NUL, or is longer than EXPORT_NAME_MAX encoded. */
 MUST_CHECK enum err name_encode(const char *name, char encoded[241]);
 /* INVALID when it is not what name_encode makes. */
 MUST_CHECK enum err name_decode(const char *encoded, char name[241]);
 
-void key_block(struct key *, const struct object_name *);    /* blocks/{sha256}-{turn:08x} */
-void key_map(struct key *, const struct object_name *);      /* maps/... */
-void key_manifest(struct key *, const char *name);           /* exports/{name}/manifest; name is valid */
-void key_export_logs(struct key *, const char *name, const char *id);        /* exports/{name}/{id}/ */
-void key_log_folder(struct key *, const char *name, const char *id, uint32_t epoch, const char *nonce); /* .../ */
-void key_log_slot(struct key *, const char *name, const char *id, uint32_t epoch, const char *nonce, uint64_t slot);
-void key_server(struct key *, const char *server_id);        /* servers/{id} */
+void key_block(struct key *, const struct object_name *); /* blocks/{sha256}-{turn:08x} */
+void key_map(struct key *, const struct object_name *);   /* maps/... */
+void key_manifest(struct key *, const char *name);        /* exports/{name}/manifest; name is valid */
+void key_export_logs(struct key *, const char *name, const char *id); /* exports/{name}/{id}/ */
+void key_log_folder(struct key *, const char *name, const char *id, uint32_t epoch,
+                    const char *nonce); /* .../ */
+void key_log_slot(struct key *, const char *name, const char *id, uint32_t epoch, const char *nonce,
+                  uint64_t slot);
+void key_server(struct key *, const char *server_id); /* servers/{id} */
 /* Takes apart a key under an export's logs: false unless it is key_log_slot of that name and id. */
-bool key_parse_log_slot(const char *key, const char *name, const char *id, uint32_t *epoch, char nonce[FOLDER_HEX],
-                        uint64_t *slot);
+bool key_parse_log_slot(const char *key, const char *name, const char *id, uint32_t *epoch,
+                        char nonce[FOLDER_HEX], uint64_t *slot);
 /* exports/{name}/ or exports/{name}/manifest. */
 bool key_parse_export(const char *key, char name[241]);
 

@@ -96,8 +96,8 @@ static void take_listing(struct trim_log *t)
         char nonce[FOLDER_HEX];
         uint64_t slot;
         snprintf(t->after, sizeof t->after, "%s", e->key);
-        if (key_parse_log_slot(e->key, v->name, v->manifest.id, &epoch, nonce, &slot) && epoch < v->manifest.epoch &&
-            e->bytes != SEAL_BYTES && !named(&v->manifest, epoch, nonce, slot))
+        if (key_parse_log_slot(e->key, v->name, v->manifest.id, &epoch, nonce, &slot) &&
+            epoch < v->manifest.epoch && e->bytes != SEAL_BYTES && !named(&v->manifest, epoch, nonce, slot))
             t->keys[t->key_count++] = mem_strdup(e->key);
     }
     t->more = t->req.truncated && t->req.entry_count;

@@ -51,12 +51,14 @@ struct extent *upload_add(struct upload *u, struct extent *e, bool *full)
     uint64_t block_end = (e->start / u->block_size + 1) * u->block_size, end = e->start;
     size_t slices = 0;
     struct extent *x = e;
-    for (; x && x->content.kind == CONTENT_DATA && x->start == end && x->start < block_end && slices < SLICES_MAX;
+    for (; x && x->content.kind == CONTENT_DATA && x->start == end && x->start < block_end &&
+           slices < SLICES_MAX;
          x = extents_next(x)) {
         end = x->end;
         slices++;
     }
-    *full = u->piece_count && (u->bytes + (end - e->start) > u->object_size || u->slice_count + slices > SLICES_MAX);
+    *full = u->piece_count &&
+            (u->bytes + (end - e->start) > u->object_size || u->slice_count + slices > SLICES_MAX);
     if (*full)
         return e;
     struct upload_piece *p = add_piece(u);
@@ -140,7 +142,8 @@ static struct upload_piece *same_in_this_object(struct upload *u, const struct u
 /* A block that another upload is storing just now will be known when that is done. */
 static bool has_twin_under_way(const struct upload *u)
 {
-    LIST_EACH(&u->engine->uploads_storing, k) {
+    LIST_EACH(&u->engine->uploads_storing, k)
+    {
         const struct upload *other = CONTAINER_OF(k, struct upload, storing);
         for (size_t i = 0; i < u->piece_count; i++)
             for (size_t j = 0; j < other->piece_count; j++) {
@@ -164,7 +167,8 @@ static void append_to_object(struct upload *u, const struct upload_piece *p)
 {
     for (uint32_t k = 0; k < p->slice_count; k++) {
         const struct upload_slice *s = &u->slices[p->first_slice + k];
-        u->iov[u->iov_count++] = (struct iovec){.iov_base = s->buf->data + s->skip, .iov_len = (size_t)(s->end - s->start)};
+        u->iov[u->iov_count++] =
+            (struct iovec){.iov_base = s->buf->data + s->skip, .iov_len = (size_t)(s->end - s->start)};
     }
     u->object_bytes += p->bytes;
 }

@@ -1,12 +1,12 @@
 /* upload.h - one block object on its way into the store: pieces are gathered, hashed, deduplicated, stored.
  *
- *   upload_create .. upload_add (until it is full) .. upload_start .. done .. upload_apply (to every layer that may
- *   still hold the data) .. upload_destroy
+ *   upload_create .. upload_add (until it is full) .. upload_start .. done .. upload_apply (to every layer
+ *   that may still hold the data) .. upload_destroy
  *
- * Nothing is copied: pieces are gathered from the buffers of the extents they are made of. Zeros and what the index of
- * duplicates knows are not stored, nor what another upload is storing just now (it is waited for); if nothing is left,
- * no request is sent. After NOSPACE upload_start can be called
- * again and goes on where it was. At most UPLOADS_MAX run at once in an engine; the others wait in order.
+ * Nothing is copied: pieces are gathered from the buffers of the extents they are made of. Zeros and what
+ * the index of duplicates knows are not stored, nor what another upload is storing just now (it is waited
+ * for); if nothing is left, no request is sent. After NOSPACE upload_start can be called again and goes on
+ * where it was. At most UPLOADS_MAX run at once in an engine; the others wait in order.
  */
 #ifndef VOLUME_UPLOAD_H
 #define VOLUME_UPLOAD_H
@@ -41,7 +41,7 @@ struct upload {
     struct link link; /* the caller's, while it is not waiting for its turn */
     enum err err;     /* OK NOSPACE CANCELED */
 
-    uint64_t bytes;   /* in all pieces */
+    uint64_t bytes; /* in all pieces */
     struct upload_piece *pieces;
     size_t piece_count, piece_room;
     struct upload_slice *slices;
@@ -62,8 +62,9 @@ struct upload {
 };
 
 struct upload *upload_create(struct engine *, uint32_t block_size, uint32_t object_size);
-/* Adds the run of adjacent DATA extents that begins at `e` and ends with the block at the latest; returns the first
- * extent behind it (NULL at the end). *full: there was no room, nothing was added (never on an empty upload). */
+/* Adds the run of adjacent DATA extents that begins at `e` and ends with the block at the latest; returns
+ * the first extent behind it (NULL at the end). *full: there was no room, nothing was added (never on an
+ * empty upload). */
 struct extent *upload_add(struct upload *, struct extent *e, bool *full);
 void upload_start(struct upload *);
 /* done follows; what is stored by then is stored. */

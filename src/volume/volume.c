@@ -37,7 +37,8 @@ void volume_answer(struct volume *v, struct volume_req *req, enum err err)
 
 void volume_release_answers(struct engine *e)
 {
-    LIST_EACH(&e->volumes, k) {
+    LIST_EACH(&e->volumes, k)
+    {
         struct volume *v = CONTAINER_OF(k, struct volume, link);
         struct link *a;
         while ((v->lost || (!v->fenced && engine_may_answer(e))) && (a = list_pop(&v->answers)))
@@ -57,7 +58,7 @@ void volume_lose(struct volume *v, enum err why)
     log_stop(v, ERR_FENCED);
     checkpoint_stop(v);
     LIST_EACH(&v->write_backs, k)
-        upload_cancel(CONTAINER_OF(k, struct upload, link));
+    upload_cancel(CONTAINER_OF(k, struct upload, link));
     volume_release_answers(v->engine);
     if (v->lost_cb)
         v->lost_cb(v, v->lost_ctx, why);
@@ -81,7 +82,8 @@ static void changed(struct volume *v, struct volume_req *req)
     if (v->params.durable_writes || req->flags & VOLUME_FUA) {
         log_flush(v, req);
     } else if (e->write_budget.used > e->write_budget.limit && req->verb != VOLUME_WRITE) {
-        /* WRITEs waited before they were received; these take memory as well, if little: their clients wait now */
+        /* WRITEs waited before they were received; these take memory as well, if little: their clients wait
+         * now */
         req->admission = (struct budget_wait){.granted = there_is_room};
         budget_wait(&e->write_budget, &req->admission);
     } else {
@@ -94,8 +96,7 @@ static void write_submit(struct volume *v, struct volume_req *req)
     uint64_t at = req->offset;
     for (size_t i = 0; i < req->payload_count; i++) {
         struct buf *b = req->payload[i];
-        struct content c = {.kind = CONTENT_DATA,
-                            .data = {.buf = b, .generation = ++v->engine->generations}};
+        struct content c = {.kind = CONTENT_DATA, .data = {.buf = b, .generation = ++v->engine->generations}};
         extents_put(&v->dirty, at, at + b->bytes, &c);
         at += b->bytes;
     }
@@ -222,7 +223,8 @@ static void granted(struct budget_wait *w)
 
 void volume_refuse_waiting(struct engine *e, const struct volume *only, enum err err)
 {
-    LIST_EACH(&e->write_budget.waiters, k) {
+    LIST_EACH(&e->write_budget.waiters, k)
+    {
         struct budget_wait *w = CONTAINER_OF(k, struct budget_wait, link);
         struct volume_req *req = CONTAINER_OF(w, struct volume_req, admission);
         if (only && req->volume != only)
@@ -320,14 +322,15 @@ struct volume *volume_create(struct engine *e, const char *name, const struct ex
 struct volume *volume_named(const struct engine *e, const char *name)
 {
     LIST_EACH(&e->volumes, k)
-        if (strcmp(CONTAINER_OF(k, struct volume, link)->name, name) == 0)
-            return CONTAINER_OF(k, struct volume, link);
+    if (strcmp(CONTAINER_OF(k, struct volume, link)->name, name) == 0)
+        return CONTAINER_OF(k, struct volume, link);
     return NULL;
 }
 
 struct log_folder *volume_folder(struct volume *v, uint32_t epoch, const char *nonce)
 {
-    LIST_EACH(&v->folders, k) {
+    LIST_EACH(&v->folders, k)
+    {
         struct log_folder *f = CONTAINER_OF(k, struct log_folder, link);
         if (f->epoch == epoch && strcmp(f->nonce, nonce) == 0)
             return f;
@@ -386,5 +389,5 @@ void volume_stats(const struct volume *v, struct volume_stats *s)
                                .records_written = v->records_written,
                                .store_full = v->engine->store_full};
     LIST_EACH(&v->batches, k)
-        s->dirty_bytes += CONTAINER_OF(k, struct batch, link)->changes.data_bytes;
+    s->dirty_bytes += CONTAINER_OF(k, struct batch, link)->changes.data_bytes;
 }

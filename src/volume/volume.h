@@ -1,17 +1,20 @@
 /* volume.h - one export, open for use: reads, writes and what their answers promise.
  *
  * What an answer promises (DESIGN §3)
- *   1. WRITE, TRIM, ZERO answered: every later request on the volume sees the new content; a crash may lose it.
- *   2. FLUSH answered OK, or any of them with FUA: every change answered before the FLUSH was submitted (for FUA: and
- *      the change itself) is in the store and survives the loss of this process.
- *   3. After a crash the export is what it was at one single moment between the last answered FLUSH and the crash.
- *   4. While the store cannot be reached requests wait; they are never answered with an error for what may pass.
+ *   1. WRITE, TRIM, ZERO answered: every later request on the volume sees the new content; a crash may lose
+ *      it.
+ *   2. FLUSH answered OK, or any of them with FUA: every change answered before the FLUSH was submitted (for
+ *      FUA: and the change itself) is in the store and survives the loss of this process.
+ *   3. After a crash the export is what it was at one single moment between the last answered FLUSH and the
+ *      crash.
+ *   4. While the store cannot be reached requests wait; they are never answered with an error for what may
+ *      pass.
  *   5. Once another server has taken the export nothing more is acknowledged: FLUSH and FUA answer FENCED,
  *      the volume's `lost` callback is called and every later request answers FENCED.
  *   6. While the server's lease is unconfirmed, answers are held back until it is confirmed again.
  *
- * Requests may complete in any order. Changes take effect in the order they are submitted, each at once. A READ or
- * STATUS shows the export at one moment between its submission and its answer.
+ * Requests may complete in any order. Changes take effect in the order they are submitted, each at once. A
+ * READ or STATUS shows the export at one moment between its submission and its answer.
  */
 #ifndef VOLUME_VOLUME_H
 #define VOLUME_VOLUME_H
@@ -39,7 +42,8 @@ struct volume;
 struct export_params {
     uint64_t size;        /* 1 to 2^63 - 1 bytes */
     uint32_t block_size;  /* a power of two between the bounds; 0: the default */
-    uint32_t object_size; /* a multiple of block_size, up to OBJECT_SIZE_MAX; 0: the default, or block_size if larger */
+    uint32_t object_size; /* a multiple of block_size, up to OBJECT_SIZE_MAX; 0: the default, or block_size if
+                             larger */
     bool durable_writes;  /* every change is treated as if it carried FUA */
 };
 
@@ -49,17 +53,19 @@ MUST_CHECK enum err export_params_check(struct export_params *, struct complaint
 MUST_CHECK enum err export_name_check(const char *name, struct complaint *);
 
 struct volume_open {
-    struct engine *engine;        /* joined */
-    const char *name;             /* kept by the caller until done */
+    struct engine *engine;              /* joined */
+    const char *name;                   /* kept by the caller until done */
     const struct export_params *create; /* NULL: the export must exist; else it is created when it does not */
-    bool must_create;             /* with create: an export that exists is CONFLICT */
-    void (*lost)(struct volume *, void *ctx, enum err why); /* called once when the volume is FENCED for good */
+    bool must_create;                   /* with create: an export that exists is CONFLICT */
+    /* called once when the volume is FENCED for good */
+    void (*lost)(struct volume *, void *ctx, enum err why);
     void *ctx;
     void (*done)(struct volume_open *);
 
-    enum err err;                 /* OK NOTFOUND CONFLICT HELD INVALID UNSUPPORTED CORRUPT UNAVAILABLE DENIED NOSPACE CANCELED */
-    struct complaint complaint;   /* HELD: names the holder */
-    struct volume *volume;        /* OK: open, owned by this server */
+    /* OK NOTFOUND CONFLICT HELD INVALID UNSUPPORTED CORRUPT UNAVAILABLE DENIED NOSPACE CANCELED */
+    enum err err;
+    struct complaint complaint; /* HELD: names the holder */
+    struct volume *volume;      /* OK: open, owned by this server */
     void *impl;
 };
 
@@ -71,13 +77,13 @@ void volume_open_cancel(struct volume_open *);
 struct volume_close {
     struct volume *volume;
     void (*done)(struct volume_close *);
-    enum err err;  /* OK; FENCED: it was not ours any more; CANCELED: abandoned, what was flushed is safe */
+    enum err err; /* OK; FENCED: it was not ours any more; CANCELED: abandoned, what was flushed is safe */
     struct task task; /* private */
 };
 
-/* Clean close: checkpoints, marks the manifest closed. No request is under way, none may follow. Waits for the store;
- * volume_close_abandon ends the wait and drops what was not flushed, as a crash would. The volume is freed before
- * done is called. */
+/* Clean close: checkpoints, marks the manifest closed. No request is under way, none may follow. Waits for
+ * the store; volume_close_abandon ends the wait and drops what was not flushed, as a crash would. The volume
+ * is freed before done is called. */
 void volume_close(struct volume_close *);
 void volume_close_abandon(struct volume_close *);
 
@@ -94,7 +100,15 @@ struct engine *volume_engine(const struct volume *);
 
 /* ------------------------------------------------------------------------ requests */
 
-enum volume_verb { VOLUME_READ, VOLUME_WRITE, VOLUME_FLUSH, VOLUME_TRIM, VOLUME_ZERO, VOLUME_CACHE, VOLUME_STATUS };
+enum volume_verb {
+    VOLUME_READ,
+    VOLUME_WRITE,
+    VOLUME_FLUSH,
+    VOLUME_TRIM,
+    VOLUME_ZERO,
+    VOLUME_CACHE,
+    VOLUME_STATUS
+};
 
 enum {
     VOLUME_FUA = 1,     /* WRITE TRIM ZERO */
@@ -119,7 +133,7 @@ struct volume_req {
     enum volume_verb verb;
     unsigned flags;
     uint64_t offset;
-    uint64_t bytes;   /* the range is inside the export (asserted); 0 is allowed and changes nothing */
+    uint64_t bytes; /* the range is inside the export (asserted); 0 is allowed and changes nothing */
     void (*done)(struct volume_req *);
     void (*admitted)(struct volume_req *); /* WRITE: see volume_prepare_write */
 
@@ -128,14 +142,14 @@ struct volume_req {
     size_t payload_count;
 
     /* answered */
-    enum err err;     /* OK NOSPACE CORRUPT FENCED CANCELED */
+    enum err err; /* OK NOSPACE CORRUPT FENCED CANCELED */
     /* READ: adjacent, in order, covering the range (also when err is CORRUPT: nothing is covered then).
-     * STATUS: from offset on, adjacent kinds differ; at least one, the last may reach past the range's end; fewer than
-     * the range when there are more than status_limit. */
+     * STATUS: from offset on, adjacent kinds differ; at least one, the last may reach past the range's end;
+     * fewer than the range when there are more than status_limit. */
     struct volume_segment *segments;
     size_t segment_count;
     struct volume_segment few[4]; /* where segments points while there are no more */
-    size_t status_limit; /* STATUS, the caller's: at most so many segments; 0: 1,024 */
+    size_t status_limit;          /* STATUS, the caller's: at most so many segments; 0: 1,024 */
 
     /* private */
     struct volume *volume;
@@ -145,11 +159,12 @@ struct volume_req {
     void *impl;
 };
 
-/* WRITE: takes memory for the payload. True: payload is there, fill it, then submit (or drop). False: req->admitted
- * is called later, from the loop, with req->err OK (as if true had been returned), NOSPACE (the store is full and so
- * is the buffer: answer that, after draining the payload) or FENCED. Until then the payload stays in the socket, so
- * that memory is bounded whatever clients send. Needed before volume_submit of a WRITE with bytes > 0. payload holds
- * exactly `bytes` bytes in all, cut at the export's block boundaries. */
+/* WRITE: takes memory for the payload. True: payload is there, fill it, then submit (or drop). False:
+ * req->admitted is called later, from the loop, with req->err OK (as if true had been returned), NOSPACE
+ * (the store is full and so is the buffer: answer that, after draining the payload) or FENCED. Until then
+ * the payload stays in the socket, so that memory is bounded whatever clients send. Needed before
+ * volume_submit of a WRITE with bytes > 0. payload holds exactly `bytes` bytes in all, cut at the export's
+ * block boundaries. */
 bool volume_prepare_write(struct volume *, struct volume_req *);
 /* A prepared WRITE that is not going to be submitted (the client went away), waiting or not. */
 void volume_drop_write(struct volume *, struct volume_req *);
@@ -159,8 +174,8 @@ void volume_drop_write(struct volume *, struct volume_req *);
 void volume_submit(struct volume *, struct volume_req *);
 void volume_req_finish(struct volume_req *);
 
-/* Cache hit on the spot: true when a READ can be answered from memory now; segments are filled in as by a completed
- * request and done is not called. False: nothing happened; submit it. */
+/* Cache hit on the spot: true when a READ can be answered from memory now; segments are filled in as by a
+ * completed request and done is not called. False: nothing happened; submit it. */
 bool volume_read_now(struct volume *, struct volume_req *);
 
 struct volume_stats {

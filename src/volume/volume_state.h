@@ -3,16 +3,16 @@
  * Layers, newest first; a read looks through them in this order:
  *
  *   dirty      what was written since the last freeze                     takes in changes
- *   queued     frozen sets that no batch has taken yet, laid together     takes in later frozen sets, no changes
- *   batches    frozen sets on their way into the log, newest last         fixed; data turns into pieces as it is stored
- *   logged     what the log holds behind the last checkpoint's position   takes in batches, in order
- *   folding    what the checkpoint under way is folding into the map      fixed; empty when there is none
+ *   queued     frozen sets that no batch has taken yet, laid together     takes in later frozen sets, no
+ * changes batches    frozen sets on their way into the log, newest last         fixed; data turns into pieces
+ * as it is stored logged     what the log holds behind the last checkpoint's position   takes in batches, in
+ * order folding    what the checkpoint under way is folding into the map      fixed; empty when there is none
  *   root       the map
  *
  * Invariants
  *   1. Content moves down one layer at a time and is at no moment in none.
- *   2. Batches enter `logged` in order, each when all its records and all earlier batches' are stored: then, and not
- *      before, whoever waits for them is answered.
+ *   2. Batches enter `logged` in order, each when all its records and all earlier batches' are stored: then,
+ *      and not before, whoever waits for them is answered.
  *   3. A piece named in `logged` or below is stored.
  *   4. One manifest swap is under way at most (`swapping`).
  *   5. After `lost` is set nothing is answered OK any more.
@@ -38,10 +38,10 @@ struct batch {
     struct link link;
     enum { BATCH_UPLOADING, BATCH_READY, BATCH_SENT, BATCH_STORED } state;
     struct extents changes;
-    struct list waiters;       /* struct volume_req: FLUSH and FUA */
-    uint64_t uploads_before;   /* background uploads up to this number may hold its data: they come first */
+    struct list waiters;     /* struct volume_req: FLUSH and FUA */
+    uint64_t uploads_before; /* background uploads up to this number may hold its data: they come first */
     bool uploads_started;
-    struct list uploads;       /* struct upload: its own */
+    struct list uploads;           /* struct upload: its own */
     uint64_t first_slot, end_slot; /* from SENT on */
     struct record_put *records;
     size_t record_count, records_stored;
@@ -60,7 +60,7 @@ struct volume {
     struct manifest manifest; /* as stored */
     char etag[OBJSTORE_ETAG_MAX];
     bool swapping;
-    struct list folders;      /* struct log_folder: all that `logged` and `folding` may name */
+    struct list folders;       /* struct log_folder: all that `logged` and `folding` may name */
     struct log_folder *folder; /* our own */
 
     struct extents dirty, queued, logged, folding;
@@ -70,30 +70,30 @@ struct volume {
     uint64_t batches_taken, batches_applied; /* counted */
     struct map_root root;
 
-    uint64_t next_slot;   /* of our folder: the next to be given out */
-    uint64_t stored_end;  /* all slots below are stored and in `logged` */
-    uint64_t deleted_to;  /* slots of our folder below were deleted */
+    uint64_t next_slot;              /* of our folder: the next to be given out */
+    uint64_t stored_end;             /* all slots below are stored and in `logged` */
+    uint64_t deleted_to;             /* slots of our folder below were deleted */
     uint64_t log_bytes, log_records; /* behind the manifest's position, older segments included */
-    bool checkpoint_first; /* too many segments: nothing is logged before a checkpoint */
+    bool checkpoint_first;           /* too many segments: nothing is logged before a checkpoint */
 
-    struct list write_backs;      /* struct upload: of dirty blocks, in the background */
+    struct list write_backs; /* struct upload: of dirty blocks, in the background */
     uint64_t upload_number;
-    uint64_t *full_blocks;        /* blocks that became wholly dirty; a ring of a bounded number */
+    uint64_t *full_blocks; /* blocks that became wholly dirty; a ring of a bounded number */
     size_t full_first, full_count;
 
     struct timer flush_timer, checkpoint_timer, retry_timer;
     struct task pump;
     struct checkpoint *checkpoint;
     bool checkpoint_wanted;
-    struct retake *retake;        /* fenced: taking a new epoch (DESIGN §4.6) */
-    bool fenced;                  /* nothing new is sent into the log until the retake is done */
-    struct list answers;          /* struct volume_req: held while fenced */
+    struct retake *retake; /* fenced: taking a new epoch (DESIGN §4.6) */
+    bool fenced;           /* nothing new is sent into the log until the retake is done */
+    struct list answers;   /* struct volume_req: held while fenced */
     bool opening, lost, closing, abandoned;
-    bool closed;                  /* the manifest says so */
-    bool older_epochs_clean;      /* their folders were listed and cleaned once */
+    bool closed;             /* the manifest says so */
+    bool older_epochs_clean; /* their folders were listed and cleaned once */
     struct volume_close *close;
     uint64_t checkpoints, records_written;
-    unsigned busy;                /* reads and flushes under way */
+    unsigned busy; /* reads and flushes under way */
 };
 
 /* ---------------------------------------------------------------------- volume.c */
@@ -122,8 +122,8 @@ void log_pump(struct volume *);
 bool log_idle(const struct volume *);
 /* From here on flushes wait for a checkpoint. */
 bool log_is_full(const struct volume *);
-/* Lays a stored record over a layer that is charged to the inline budget. Inline data stays in memory while that
- * lasts. CORRUPT: not one of this export's. */
+/* Lays a stored record over a layer that is charged to the inline budget. Inline data stays in memory while
+ * that lasts. CORRUPT: not one of this export's. */
 MUST_CHECK enum err log_apply_record(struct volume *, struct extents *layer, const struct log_folder *,
                                      struct buf *encoded);
 /* After a retake: batches not stored below the old folder's `end` are sent again into the new folder. */
@@ -150,12 +150,12 @@ void checkpoint_stop(struct volume *);     /* ends the one under way soon */
 
 /* ------------------------------------------------------------------------ close.c */
 
-void close_poke(struct volume *);          /* volume_close may be able to go on */
+void close_poke(struct volume *); /* volume_close may be able to go on */
 
 /* ----------------------------------------------------------------------- retake.c */
 
-/* Harmless when one is under way, while the export is being opened (opening looks at who we are when it is done), and
- * when it is lost. */
+/* Harmless when one is under way, while the export is being opened (opening looks at who we are when it is
+ * done), and when it is lost. */
 void retake_start(struct volume *, const char *why);
 void retake_poke(struct volume *);
 void retake_stop(struct volume *);

@@ -53,8 +53,8 @@ static bool on_its_way(const struct volume *v, const struct upload *being_made, 
     if (has_piece(being_made, e))
         return true;
     LIST_EACH(&v->write_backs, k)
-        if (has_piece(CONTAINER_OF(k, struct upload, link), e))
-            return true;
+    if (has_piece(CONTAINER_OF(k, struct upload, link), e))
+        return true;
     return false;
 }
 
@@ -65,7 +65,7 @@ static void upload_done(struct upload *u)
         upload_apply(u, &v->dirty);
         upload_apply(u, &v->queued);
         LIST_EACH(&v->batches, k)
-            upload_apply(u, &CONTAINER_OF(k, struct batch, link)->changes);
+        upload_apply(u, &CONTAINER_OF(k, struct batch, link)->changes);
     } else if (u->err == ERR_NOSPACE) {
         log_out_of_space(v);
     }
@@ -113,7 +113,7 @@ static size_t footprint(const struct volume *v)
 {
     uint64_t on_the_way = 0;
     LIST_EACH(&v->write_backs, k)
-        on_the_way += CONTAINER_OF(k, struct upload, link)->bytes;
+    on_the_way += CONTAINER_OF(k, struct upload, link)->bytes;
     uint64_t data = v->dirty.data_bytes > on_the_way ? v->dirty.data_bytes - on_the_way : 0;
     return (size_t)data + v->dirty.count * sizeof(struct extent);
 }
@@ -126,14 +126,16 @@ void write_back_pressure(struct engine *e)
     bool waiting = !list_empty(&b->waiters);
     if (!waiting && b->used < b->limit / 2)
         return;
-    LIST_EACH(&e->volumes, k) {
+    LIST_EACH(&e->volumes, k)
+    {
         struct volume *v = CONTAINER_OF(k, struct volume, link);
         if (!v->lost && footprint(v) && (!most || footprint(v) > footprint(most)))
             most = v;
     }
     if (!most)
         return;
-    bool nothing_under_way = extents_empty(&most->queued) && !most->batch_count && list_empty(&most->write_backs);
+    bool nothing_under_way =
+        extents_empty(&most->queued) && !most->batch_count && list_empty(&most->write_backs);
     if (footprint(most) >= b->limit / 8 || (waiting && nothing_under_way))
         log_flush(most, NULL);
 }

@@ -221,5 +221,4 @@ static void timers_started_outside_the_loop_count_from_then(void **state)
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 RUN_TESTS(T(tasks_come_from_the_loop_in_order), T(timers_fire_in_order_and_not_early),
           T(many_timers_started_and_stopped), T(jobs_come_back), T(watches),
-          T(timers_started_after_a_sleep_do_not_count_it),
-          T(timers_started_outside_the_loop_count_from_then))
+          T(timers_started_after_a_sleep_do_not_count_it), T(timers_started_outside_the_loop_count_from_then))
