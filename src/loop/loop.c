@@ -92,7 +92,7 @@ void timer_start(struct loop *l, struct timer *t, uint64_t delay_ns)
     timer_stop(t);
     if (l->timer_count == l->timer_room) {
         l->timer_room = l->timer_room ? 2 * l->timer_room : 16;
-        l->timers = mem_realloc(l->timers, l->timer_room * sizeof *l->timers);
+        l->timers = mem_realloc(l->timers, l->timer_room * sizeof(struct timer *));
     }
     t->loop = l;
     uint64_t now = loop_now_ns(l);

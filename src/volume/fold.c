@@ -129,7 +129,7 @@ static void make_space(struct fold *f, size_t bytes)
     if (f->object && f->object->bytes >= f->object_bytes + bytes)
         return;
     struct buf *larger = buf_create(room);
-    if (f->object_bytes)
+    if (f->object)
         memcpy(larger->data, f->object->data, f->object_bytes);
     buf_unref(f->object);
     f->object = larger;

@@ -77,7 +77,7 @@ static void start_over(struct open *op, const char *why)
     loop_random(e->loop, &jitter, sizeof jitter);
     op->state = OPEN_PAUSE;
     op->pause.fire = paused;
-    timer_start(e->loop, &op->pause, jitter % (op->restarts * 20 * NS_PER_MS));
+    timer_start(e->loop, &op->pause, jitter % (20 * NS_PER_MS * op->restarts));
 }
 
 /* ----------------------------------------------------------------------- taking over */

@@ -29,7 +29,7 @@ MUST_CHECK enum err page_check(const void *bytes, size_t n, const struct sha256 
                                uint32_t block_size);
 struct map_sums page_sums(const void *page);
 /* As the head says; for a page whose level is not known from where its reference was found (a base): read
- * this first, then page_check with it. n is at least the head's size, or the answer is above MAP_LEVEL_MAX. */
+ * this first, then page_check with it. n is at least the head's size, or the answer is > MAP_LEVEL_MAX. */
 unsigned page_level(const void *page, size_t n);
 /* True when the page lies over another, unreadable one: *base is set, and what the page does not say is as
  * there. The base is a page of the same or of a higher level which covers this page's region. */

@@ -1,3 +1,5 @@
+#include <assert.h>
+
 #include "base/mem.h"
 #include "volume/requests.h"
 #include "volume/resolve.h"
@@ -31,6 +33,7 @@ static bool found(struct resolve *r, const struct stretch *s)
         op->room = op->room ? 2 * op->room : 8;
         req->segments = mem_realloc(req->segments, op->room * sizeof *req->segments);
     }
+    assert(req->segments);
     req->segments[req->segment_count++] =
         (struct volume_segment){.kind = kind_of(s->kind), .bytes = s->bytes};
     return true;
