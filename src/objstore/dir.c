@@ -10,13 +10,16 @@
 
 enum { BACKGROUND_JOBS = 4 };
 
+#define TROUBLE_OVER_NS (10 * NS_PER_S) /* longer than any two tries lie apart */
+
 struct dir_store {
     struct objstore base;
     struct fs fs;
     char *name;
-    struct list waiting; /* of BACKGROUND priority, first come first served */
-    unsigned background; /* under way */
-    bool troubled;       /* something that may pass was logged and has not passed */
+    struct list waiting;  /* of BACKGROUND priority, first come first served */
+    unsigned background;  /* under way */
+    bool troubled;        /* something that may pass was logged and has not passed */
+    uint64_t troubled_ns; /* when it was last met */
 };
 
 struct dir_op {
@@ -105,10 +108,13 @@ static void log_trouble(struct dir_op *op, enum err err)
 {
     struct dir_store *d = op->store;
     const char *why = op->req->complaint.text;
-    if ((err == ERR_UNAVAILABLE || err == ERR_DENIED) && !d->troubled) {
-        log_warn("store", "%s: %s; trying again", d->name, why);
+    uint64_t now = loop_now_ns(d->base.loop);
+    if (err == ERR_UNAVAILABLE || err == ERR_DENIED) {
+        if (!d->troubled)
+            log_warn("store", "%s: %s; trying again", d->name, why);
         d->troubled = true;
-    } else if (err == ERR_OK && d->troubled && op->tries) {
+        d->troubled_ns = now;
+    } else if (err == ERR_OK && d->troubled && (op->tries || now - d->troubled_ns > TROUBLE_OVER_NS)) {
         log_info("store", "%s: works again", d->name);
         d->troubled = false;
     } else if (err == ERR_UNKNOWN) {

@@ -100,7 +100,9 @@ static int create(struct fs *fs, const char *slot, const struct folder *f, const
         return errno;
     if (linkat(fs->reserve, slot, f->fd, name, 0))
         return errno;
-    return unlinkat(fs->reserve, slot, 0) ? errno : 0;
+    unlinkat(fs->reserve, slot,
+             0); /* stored it is; a slot that stays is not used while it is the object too */
+    return 0;
 }
 
 static enum err publish(struct fs *fs, struct objstore_req *r, const struct folder *f, const char *slot)

@@ -27,12 +27,20 @@ static void got(struct s3_request *r, struct http_call *c)
 {
     struct objstore_req *q = r->req;
     const struct http_head *h = &c->head;
-    bool whole = q->length == 0 || (h->status == 200 && q->offset == 0 && c->content->bytes == q->length);
-    if (!whole && (h->status != 206 || !h->has_range || h->range_first != q->offset)) {
-        s3_request_nonsense(r, "a range was asked for, another came");
+    size_t came = c->content->bytes;
+    bool whole = h->status == 200 && (q->length == 0 || (q->offset == 0 && came == q->length));
+    bool part = h->status == 206 && q->length && h->has_range && h->range_first == q->offset && came > 0 &&
+                h->range_last - h->range_first == came - 1;
+    if (!whole && !part) {
+        s3_request_nonsense(r, q->length ? "a range was asked for, another came"
+                                         : "an object was asked for, something else came");
         return;
     }
-    if (!whole && c->content->bytes != q->length) {
+    if (!h->has_length && !h->is_chunked) {
+        s3_request_nonsense(r, "an object of which nobody says where it ends");
+        return;
+    }
+    if (part && came != q->length) {
         log_error("s3", "%s: the object ends before the range that is wanted from it", q->key);
         s3_request_finish(r, ERR_CORRUPT);
         return;
@@ -40,7 +48,7 @@ static void got(struct s3_request *r, struct http_call *c)
     q->content = c->content;
     c->content = NULL;
     take_etag(q, h->etag);
-    q->object_bytes = whole ? q->content->bytes : h->range_whole;
+    q->object_bytes = whole ? came : h->range_whole;
     q->modified_ms = h->modified_ms;
     s3_request_finish(r, ERR_OK);
 }
@@ -56,8 +64,13 @@ static void headed(struct s3_request *r, struct http_call *c)
 
 /* ------------------------------------------------------------------------------------ PUT */
 
+/* Every S3 server names the ETag of what it has stored. Whoever says 200 to anything does not. */
 static void stored(struct s3_request *r, struct http_call *c)
 {
+    if (!c->head.etag[0]) {
+        s3_request_nonsense(r, "an object was stored, but without an ETag");
+        return;
+    }
     if (r->req->condition == OBJSTORE_MATCH && !r->s->emulate_conditions)
         r->s->etag_form_proven = true;
     take_etag(r->req, c->head.etag);
@@ -188,7 +201,10 @@ void s3_answer_missing(struct s3_request *r, struct http_call *c, const struct v
     if (strcmp(v->error.code, "NoSuchKey") == 0)
         s->bucket_seen = true;
     bool known = s->bucket_seen;
-    if (r->act == S3_ACT_LOOK) {
+    if (v->is_bare && (r->act == S3_ACT_GET || r->act == S3_ACT_TELL)) {
+        s3_request_nonsense(
+            r, "404 without saying what is not there"); /* something that stands before the server */
+    } else if (r->act == S3_ACT_LOOK) {
         looked(r, NULL);
     } else if (r->act == S3_ACT_HEAD && !known) {
         r->act = S3_ACT_TELL;

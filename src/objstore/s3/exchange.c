@@ -247,7 +247,8 @@ static void set_headers(struct s3_request *r, struct s3_attempt *a)
     struct s3_store *s = r->s;
     struct head h = {.a = a};
     char quoted[OBJSTORE_ETAG_MAX + 2];
-    a->signed_ms = loop_wall_ms(s->base.loop) + s->skew_ms;
+    a->skew_ms = s->skew_ms;
+    a->signed_ms = loop_wall_ms(s->base.loop) + a->skew_ms;
     signer_format_time(a->signed_ms, a->time);
     set_payload_hash(r, a);
     if (r->act == S3_ACT_DELETE_MANY)

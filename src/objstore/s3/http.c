@@ -84,7 +84,8 @@ static size_t on_content(char *bytes, size_t size, size_t n, void *data)
     if (!is_success(c)) {
         size_t room = HTTP_ERROR_MAX - c->error.bytes;
         text_add_bytes(&c->error, bytes, n < room ? n : room);
-        return n;
+        c->error_cut = n > room;
+        return c->error_cut ? 0 : n;
     }
     if (!make_content_room(c, n))
         return 0;
@@ -194,7 +195,7 @@ static void finish(struct http_call *c, CURLcode code)
                         code == CURLE_SSL_CACERT_BADFILE || code == CURLE_SSL_ISSUER_ERROR;
     if (c->too_large)
         c->failure = HTTP_TOO_LARGE;
-    else if (code == CURLE_OK && c->head.status)
+    else if ((code == CURLE_OK || c->error_cut) && c->head.status)
         c->failure = fit_content(c) ? HTTP_ANSWERED : HTTP_BROKEN;
     else
         c->failure = never_connected(c, code) ? HTTP_NO_CONTACT : HTTP_BROKEN;
@@ -400,7 +401,7 @@ static void clear_answer(struct http_call *c)
 {
     c->failure = HTTP_ANSWERED;
     c->why[0] = '\0';
-    c->is_tls_failure = c->left = c->too_large = false;
+    c->is_tls_failure = c->left = c->too_large = c->error_cut = false;
     memset(&c->head, 0, sizeof c->head);
     c->content = NULL;
     text_clear(&c->error);

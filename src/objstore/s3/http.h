@@ -44,7 +44,7 @@ enum http_failure {
 
 struct http_head {
     int status;
-    bool has_length;
+    bool has_length, is_chunked;
     uint64_t content_length;
     bool has_range; /* Content-Range: bytes first-last/whole */
     uint64_t range_first, range_last, range_whole;
@@ -85,7 +85,7 @@ struct http_call {
     size_t body_piece, body_skip; /* read so far: pieces, and bytes of the next one */
     size_t body_bytes;
     size_t received, header_bytes;
-    bool too_large;
+    bool too_large, error_cut;
 };
 
 /* NULL ca_file: the system's certificates. */

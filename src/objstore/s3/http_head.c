@@ -73,6 +73,8 @@ void http_head_line(struct http_head *h, const char *bytes, size_t n)
     v += strspn(v, " \t");
     if (strcasecmp(line, "content-length") == 0)
         take_length(h, v);
+    else if (strcasecmp(line, "transfer-encoding") == 0)
+        h->is_chunked = strcasecmp(v, "chunked") == 0;
     else if (strcasecmp(line, "content-range") == 0)
         take_range(h, v);
     else if (strcasecmp(line, "date") == 0)

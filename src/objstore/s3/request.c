@@ -223,7 +223,9 @@ static void refused(struct s3_request *r, struct http_call *c, const struct verd
 
 static void past_end(struct s3_request *r, struct http_call *c, const struct verdict *v)
 {
-    if (r->act == S3_ACT_GET) {
+    if (r->act == S3_ACT_GET && r->req->length && c->failure == HTTP_TOO_LARGE) {
+        s3_request_nonsense(r, "a range was asked for, more came");
+    } else if (r->act == S3_ACT_GET) {
         log_error("s3", "%s: the object is not of the size it should have", r->req->key);
         s3_request_finish(r, ERR_CORRUPT);
     } else if (r->act == S3_ACT_TELL) {
@@ -439,6 +441,9 @@ void s3_request_submit(struct s3_store *s, struct objstore_req *q)
         s3_list_begin(r);
         break;
     }
-    if (r->state == S3_NEW)
+    /* What has no ETag is matched by none. Sent, an empty header would be left out, and the condition with it. */
+    if (q->verb == OBJSTORE_PUT && q->condition == OBJSTORE_MATCH && !q->etag[0])
+        end_early(r, ERR_CONFLICT);
+    else if (r->state == S3_NEW)
         enter(r);
 }

@@ -45,19 +45,25 @@ void s3_tell_recovery(struct s3_store *s)
     s->troubled_ns = 0;
 }
 
-static void back_off(struct s3_request *r, const struct verdict *v, unsigned credentials_serial)
+/* What an attempt was signed with, which may have changed for others meanwhile. */
+struct signed_with {
+    unsigned credentials_serial;
+    int64_t skew_ms;
+};
+
+static void back_off(struct s3_request *r, const struct verdict *v, struct signed_with with)
 {
     struct s3_store *s = r->s;
     switch (v->kind) {
     case S3_SKEWED:
-        s->skew_ms += v->skew_ms;
+        s->skew_ms = with.skew_ms + v->skew_ms;
         if (r->tries++ == 0)
             s3_request_again(r);
         else
             wait_then_again(r, 100 * NS_PER_MS, 2 * NS_PER_S);
         return;
     case S3_DENIED:
-        if (s3_credentials_refused(s, credentials_serial) && r->tries == 0)
+        if (s3_credentials_refused(s, with.credentials_serial) && r->tries == 0)
             s3_request_again(r);
         else
             wait_then_again(r, 200 * NS_PER_MS, 5 * NS_PER_S);
@@ -90,7 +96,8 @@ void s3_request_trouble(struct s3_request *r, struct http_call *c, const struct 
 {
     bool person = verdict_needs_a_person(v->kind);
     bool is_conditional_put = r->act == S3_ACT_PUT && r->conditional;
-    unsigned serial = CONTAINER_OF(c, struct s3_attempt, call)->credentials_serial;
+    const struct s3_attempt *a = CONTAINER_OF(c, struct s3_attempt, call);
+    struct signed_with with = {a->credentials_serial, a->skew_ms};
     r->last_err = s3_request_complain(r, c, v);
     r->fresh = c->failure == HTTP_BROKEN;
     if (is_conditional_put && !verdict_is_certainly_not_applied(v->kind)) {
@@ -106,7 +113,7 @@ void s3_request_trouble(struct s3_request *r, struct http_call *c, const struct 
     if (person && r->req->patience_ns && ++r->refusals > 1)
         s3_request_finish(r, r->last_err);
     else
-        back_off(r, v, serial);
+        back_off(r, v, with);
 }
 
 void s3_request_nonsense(struct s3_request *r, const char *what)

@@ -67,7 +67,7 @@ struct s3_attempt {
     struct s3_request *request;
     struct text path, query, url, lines[HTTP_CALL_HEADERS];
     char time[SIGNER_TIME_MAX], payload_hash[SHA256_HEX];
-    int64_t signed_ms;
+    int64_t signed_ms, skew_ms; /* the time it was signed with, and how much of that was correction */
     uint64_t started_ns;
     unsigned credentials_serial;
 };

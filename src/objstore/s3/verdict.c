@@ -6,6 +6,8 @@
 /* AWS allows a quarter of an hour. An answer without a code (to HEAD) is taken for a matter of clocks from
  * here on. */
 #define SKEW_SUSPICIOUS_MS (INT64_C(5) * 60 * 1000)
+/* A clock that was never set says 1970; what differs by more is no clock. */
+#define SKEW_MAX_MS (INT64_C(100) * 366 * 24 * 3600 * 1000)
 
 static bool is_one_of(const char *code, const char *const *codes)
 {
@@ -99,6 +101,8 @@ static void of_answer(const struct http_call *c, int64_t sent_ms, struct verdict
     if (server_ms == 0)
         server_ms = h->date_ms;
     v->skew_ms = server_ms ? server_ms - sent_ms : 0;
+    if (llabs(v->skew_ms) > SKEW_MAX_MS)
+        v->skew_ms = 0;
     v->kind = v->is_bare ? S3_REJECTED : of_code(&v->error, h->status);
     if (v->kind == S3_REJECTED)
         v->kind = of_status(h->status, v);

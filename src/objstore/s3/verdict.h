@@ -47,7 +47,7 @@ void verdict_of(const struct http_call *, int64_t sent_ms, struct verdict *);
 
 static inline bool verdict_is_certainly_not_applied(enum verdict_kind k)
 {
-    return k != S3_DONE && k != S3_TROUBLE;
+    return k != S3_DONE && k != S3_TROUBLE && k != S3_PAST_END;
 }
 
 /* Waiting alone will not mend it. */
