@@ -195,6 +195,7 @@ static void admitted(struct volume_req *v)
 {
     struct request *r = CONTAINER_OF(v, struct request, volume);
     struct connection *c = r->connection;
+    connection_awaits_admission(c, false);
     nbd_admitted(&c->nbd, &r->nbd, error_to_nbd(v->err));
     if (v->err)
         request_put(c->server, r);
@@ -223,7 +224,10 @@ static bool ask_admit(struct nbd *n, struct nbd_request *q)
     struct request *r = request_of(q);
     request_translate(r);
     r->volume.admitted = admitted;
-    return volume_prepare_write(connection_of(n)->user.export->volume, &r->volume);
+    struct connection *c = connection_of(n);
+    bool now = volume_prepare_write(c->user.export->volume, &r->volume);
+    connection_awaits_admission(c, !now);
+    return now;
 }
 
 static struct iovec ask_payload(struct nbd *n, struct nbd_request *q, size_t index)
@@ -256,6 +260,7 @@ static void ask_submit(struct nbd *n, struct nbd_request *q)
 static void ask_drop(struct nbd *n, struct nbd_request *q)
 {
     struct connection *c = connection_of(n);
+    connection_awaits_admission(c, false);
     volume_drop_write(c->user.export->volume, &request_of(q)->volume);
     request_put(c->server, request_of(q));
 }

@@ -47,6 +47,12 @@ static void set_options(int fd)
 
 /* -------------------------------------------------------------------- time */
 
+/* Its last replies are all that keeps the server from stopping. */
+static bool last_moment(const struct connection *c)
+{
+    return c->server->stopping && nbd_end(&c->nbd) == NBD_ENDING;
+}
+
 static uint64_t timer_length_ns(const struct connection *c, enum nbd_wait what)
 {
     const struct server_config *config = &c->server->config;
@@ -54,7 +60,7 @@ static uint64_t timer_length_ns(const struct connection *c, enum nbd_wait what)
     case NBD_WAIT_HANDSHAKE:
         return c->handshake_left_ns;
     case NBD_WAIT_PAYLOAD:
-        return config->payload_idle_ns;
+        return last_moment(c) ? config->handshake_ns : config->payload_idle_ns;
     case NBD_WAIT_REQUEST:
     case NBD_WAIT_US:
         break;
@@ -94,7 +100,7 @@ static void timed_out(struct timer *t)
         connection_close(c, "the handshake took too long");
         return;
     }
-    uint64_t silent_ns = now - MAX(c->last_byte_ns, c->timer_since_ns),
+    uint64_t silent_ns = now - (last_moment(c) ? c->timer_since_ns : MAX(c->last_byte_ns, c->timer_since_ns)),
              limit_ns = timer_length_ns(c, c->timer_for);
     if (silent_ns < limit_ns)
         timer_start(c->server->loop, &c->timer, limit_ns - silent_ns);
@@ -118,10 +124,9 @@ static bool send_output(struct connection *c)
         if (sent < 0)
             return errno == EAGAIN || errno == EWOULDBLOCK;
         c->sent_bytes += (uint64_t)sent;
-        c->last_byte_ns = c->last_sent_ns = loop_now_ns(c->server->loop);
+        c->last_byte_ns = loop_now_ns(c->server->loop);
         nbd_sent(&c->nbd, (size_t)sent);
     }
-    c->last_sent_ns = loop_now_ns(c->server->loop);
     return true;
 }
 
@@ -256,6 +261,8 @@ void connection_shutdown(struct connection *c)
         return;
     c->linger = !nbd_idle(&c->nbd);
     nbd_shutdown(&c->nbd);
+    timer_stop(&c->timer);
+    c->timer_for = NBD_WAIT_US;
     connection_pump_later(c);
 }
 

@@ -4,7 +4,10 @@
 
 /* What a connection may always have under way or unsent, whatever others do. */
 #define ALWAYS_BYTES (256 * KIB)
-#define LOOK_NS      NS_PER_S
+
+/* While somebody waits for memory, those who may hold it are looked at so often in the time they have to move. */
+#define LOOKS      5
+#define PACE_BYTES (64 * KIB) /* of a payload, in that time */
 
 static size_t reply_bytes_now(const struct connection *c)
 {
@@ -36,14 +39,30 @@ void connection_account(struct connection *c)
 
 /* ----------------------------------------------------------------- waiting */
 
+static void look_soon(struct server *s)
+{
+    if (!timer_started(&s->look_timer))
+        timer_start(s->loop, &s->look_timer, s->config.stall_ns / LOOKS);
+}
+
 static void wait_for_others(struct connection *c, uint32_t reply_bytes)
 {
     struct server *s = c->server;
     c->waits_for_bytes = reply_bytes;
     if (!link_in_list(&c->reply_link))
         list_push(&s->reply_waiters, &c->reply_link);
-    if (!timer_started(&s->reply_timer))
-        timer_start(s->loop, &s->reply_timer, LOOK_NS);
+    look_soon(s);
+}
+
+void connection_awaits_admission(struct connection *c, bool waits)
+{
+    struct server *s = c->server;
+    if (waits == c->awaits_admission)
+        return;
+    c->awaits_admission = waits;
+    s->awaiting_admission += waits ? 1 : (size_t)-1;
+    if (waits)
+        look_soon(s);
 }
 
 void connection_stop_waiting(struct connection *c)
@@ -69,20 +88,36 @@ void server_replies_fit(struct task *t)
     }
 }
 
-/* Others wait for the memory that replies take which nobody fetches. */
-void server_replies_stall(struct timer *t)
+/* Counts looks and not time, so that a server that was stopped for a while blames nobody for it. */
+static bool stalls(struct stall *k, bool holds, uint64_t bytes, uint64_t pace, unsigned looks)
 {
-    struct server *s = CONTAINER_OF(t, struct server, reply_timer);
-    uint64_t now = loop_now_ns(s->loop);
-    if (list_empty(&s->reply_waiters))
-        return;
-    timer_start(s->loop, &s->reply_timer, LOOK_NS);
+    if (!holds || !k->looks || bytes - k->bytes >= pace) {
+        k->looks = holds;
+        k->bytes = bytes;
+        return false;
+    }
+    return ++k->looks > looks;
+}
+
+void server_look(struct timer *t)
+{
+    struct server *s = CONTAINER_OF(t, struct server, look_timer);
+    bool replies = !list_empty(&s->reply_waiters), payloads = s->awaiting_admission > 0;
+    if (replies || payloads)
+        look_soon(s);
     LIST_EACH(&s->connections, k)
     {
         struct connection *c = CONTAINER_OF(k, struct connection, link);
-        if (c->fd >= 0 && nbd_output_bytes(&c->nbd) > ALWAYS_BYTES &&
-            now - c->last_sent_ns >= s->config.reply_stall_ns)
+        if (c->fd < 0 || c->lingering)
+            continue;
+        bool fetches_nothing = stalls(&c->reply_stall, replies && nbd_output_bytes(&c->nbd) > ALWAYS_BYTES,
+                                      c->sent_bytes, 1, 2 * LOOKS);
+        bool sends_nothing = stalls(&c->payload_stall, payloads && nbd_waits_for(&c->nbd) == NBD_WAIT_PAYLOAD,
+                                    c->received_bytes, PACE_BYTES, LOOKS);
+        if (fetches_nothing)
             connection_close(c, "the client does not fetch its replies, and others wait for the memory");
+        else if (sends_nothing)
+            connection_close(c, "the rest of a request does not come, and others wait for the memory");
     }
 }
 

@@ -54,6 +54,12 @@ void request_answer(struct request *); /* tells the client */
 
 /* -------------------------------------------------------------- connections */
 
+/* Of one that holds what others wait for. */
+struct stall {
+    unsigned looks;
+    uint64_t bytes; /* when it was first looked at */
+};
+
 struct connection {
     struct server *server;
     struct link link;
@@ -74,7 +80,8 @@ struct connection {
     struct link reply_link; /* waits for others' replies to be fetched */
     uint32_t waits_for_bytes;
     bool its_turn;
-    uint64_t last_sent_ns; /* or nothing was left to send */
+    bool awaits_admission;
+    struct stall reply_stall, payload_stall;
     uint64_t timer_since_ns, handshake_left_ns, last_byte_ns;
     enum nbd_wait timer_for;
     uint64_t requests, received_bytes, sent_bytes;
@@ -99,7 +106,8 @@ bool connection_may_take(struct connection *, uint32_t reply_bytes);
 void connection_account(struct connection *);
 void connection_stop_waiting(struct connection *);
 void server_replies_fit(struct task *);
-void server_replies_stall(struct timer *);
+void connection_awaits_admission(struct connection *, bool);
+void server_look(struct timer *);
 
 /* ------------------------------------------------------------------- errors */
 
@@ -122,7 +130,8 @@ struct server {
     size_t connection_count, reply_bytes, held_bytes;
     struct list reply_waiters; /* connections, in order */
     struct task reply_task;
-    struct timer reply_timer;
+    size_t awaiting_admission;
+    struct timer look_timer;
     bool started, stopping;
     void (*stopped)(void *, bool);
     void *stopped_ctx;

@@ -15,7 +15,7 @@ void server_config_defaults(struct server_config *config)
         .handshake_ns = 10 * NS_PER_S,
         .payload_idle_ns = 60 * NS_PER_S,
         .reply_bytes_max = 32 * MIB,
-        .reply_stall_ns = 15 * NS_PER_S,
+        .stall_ns = 5 * NS_PER_S,
     };
 }
 
@@ -48,7 +48,7 @@ struct server *server_create(struct loop *l, const struct server_config *config,
     list_init(&s->spare_requests);
     list_init(&s->reply_waiters);
     s->reply_task.run = server_replies_fit;
-    s->reply_timer.fire = server_replies_stall;
+    s->look_timer.fire = server_look;
     exports_init(&s->exports, l, config->engine, s->config.auto_create, emptied);
     for (size_t i = 0; i < config->inherited_count && !err; i++)
         err = listener_inherit(s, config->inherited[i], why);
@@ -95,7 +95,7 @@ void server_destroy(struct server *s)
     nbd_pool_finish(&s->nbd_pool);
     task_cancel(&s->stopped_task);
     task_cancel(&s->reply_task);
-    timer_stop(&s->reply_timer);
+    timer_stop(&s->look_timer);
     char *name = (char *)(uintptr_t)s->config.default_export;
     mem_free(name);
     mem_free(s);

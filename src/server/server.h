@@ -48,10 +48,12 @@ struct server_config {
     uint64_t handshake_ns;    /* what a client may take for its part of the handshake */
     uint64_t payload_idle_ns; /* silence in the middle of a request, or before fetching its last replies */
     size_t reply_bytes_max;
-    uint64_t reply_stall_ns; /* others wait for memory: who has not fetched anything for so long is closed */
+    uint64_t
+        stall_ns; /* while others wait for memory: who has sent nothing for so long, or fetched nothing for
+                        * twice as long, is closed */
 };
 
-/* Everything but engine and listeners: 1,024 connections, 10 s, 60 s, 32 MiB, 15 s. */
+/* Everything but engine and listeners: 1,024 connections, 10 s, 60 s, 32 MiB, 5 s. */
 void server_config_defaults(struct server_config *);
 
 /* Binds and listens: from now on clients queue up. NULL with a complaint: an address is malformed, taken, or

@@ -181,3 +181,39 @@ def test_who_never_fetches_goes(case):
     assert took < 60, f"{took:.0f} s"
     assert any(c.closed() for c in held), "nobody had to go"
     return f"read after {took:.0f} s"
+
+
+@limit(150)
+@on("dir")
+def test_payloads_that_stop_half_way(case):
+    """Two clients fill the write buffer with promises: it is taken from them when somebody else needs it."""
+    case.ashlar("create", "disk", "64M")
+    server = case.server()
+    held = [Raw(server) for _ in range(2)]
+    for c in held:
+        assert c.go("disk")[0] == raw.REP_ACK
+        c.request(raw.WRITE, 0, 32 * MIB, bytes(100000))
+    time.sleep(0.5)
+    took = works(server)
+    assert took < 30, f"{took:.0f} s"
+    assert any(c.closed() for c in held)
+    return f"another client wrote after {took:.0f} s"
+
+
+@limit(100)
+@on("dir")
+def test_stopping_waits_for_nobody_who_is_deaf(case):
+    """SIGTERM while a client has 8 MiB of replies to fetch: it has ten seconds; what was written is stored."""
+    case.ashlar("create", "disk", "64M")
+    server = case.server("--flush-interval", "1h")
+    c = Raw(server)
+    assert c.go("disk")[0] == raw.REP_ACK
+    content = os.urandom(8 * MIB)
+    c.request(raw.WRITE, 0, 8 * MIB, content)
+    assert c.simple_reply()[0] == 0
+    c.request(raw.READ, 0, 8 * MIB)
+    c.read(16)
+    server.stop(timeout=40)
+    server.start()
+    with clients.connect(server.uri()) as handle:
+        assert handle.pread(8 * MIB, 0) == content
