@@ -61,4 +61,5 @@ void faults_swarm(struct faults *f, uint64_t seed)
     f->outage_max_ns = one_of(&r, spans, 4);
     f->nospace_max_ns = one_of(&r, spans, 3);
     f->skew_max_ms = (unsigned)prng_below(&r, 3) * 400000;
+    f->sealed = prng_below(&r, 3) ? 0 : maybe(&r, 4000);
 }

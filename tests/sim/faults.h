@@ -22,6 +22,7 @@ struct faults {
     /* per million steps */
     unsigned crash, crash_at_mark, sleep, outage, nospace, damage;
     unsigned declared_dead; /* a server's heartbeat is taken away */
+    unsigned sealed;        /* a taker that died long ago seals an export's log */
     uint64_t sleep_max_ns, outage_max_ns, nospace_max_ns;
     unsigned skew_max_ms; /* between a server's wall clock and the bucket's */
 };

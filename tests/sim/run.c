@@ -9,6 +9,7 @@
 #include "bucket.h"
 #include "coverage.h"
 #include "process.h"
+#include "seal.h"
 #include "workload.h"
 
 #define MACHINES_MAX 3
@@ -246,6 +247,8 @@ static void misfortune(struct run *r)
         arm_crash(r);
     if (chance(r, f->declared_dead))
         take_heartbeat(r);
+    if (chance(r, f->sealed))
+        seal_something(s, r->exports[sim_below(s, r->export_count)]->name);
     if (chance(r, f->outage))
         outage(r);
     if (chance(r, f->nospace))

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/bytes.h"
+#include "seal.h"
 
 #define PATIENCE_NS (600 * NS_PER_S) /* simulated time in which anything must have happened */
 
@@ -281,19 +282,11 @@ size_t script_slots(struct script *t, const struct model_export *e)
 
 void script_put_seal(struct script *t, const struct model_export *e, uint64_t slot)
 {
-    static const uint8_t nonce[16] = {1, 2, 3};
-    uint8_t seal[SEAL_BYTES], id[16], folder[8];
     struct manifest m;
-    struct key k;
     script_manifest(t, e, &m);
-    bool parsed = hex_decode(m.id, id, 16) && hex_decode(m.folder, folder, 8);
-    expect(t, parsed);
-    seal_encode(seal, id, m.epoch, folder, slot, "00000000000000000000000000000abc", nonce);
-    key_log_slot(&k, e->name, m.id, m.epoch, m.folder, slot);
+    bool put = seal_put(t->bucket, e->name, &m, slot);
     script_forget(&m);
-    expect(t, !bucket_find(t->bucket, k.text));
-    bucket_put(t->bucket, k.text, seal, sizeof seal);
-    sim_trace(t->sim, "a seal arrives at slot %llu", (unsigned long long)slot);
+    expect(t, put);
 }
 
 bool script_is_seal(const struct object *o)

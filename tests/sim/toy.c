@@ -6,6 +6,7 @@
 #include "base/bytes.h"
 #include "base/mark.h"
 #include "base/mem.h"
+#include "seal.h"
 #include "volume/volume.h"
 
 enum toy_bug toy_bug;
@@ -488,4 +489,11 @@ bool volume_read_now(struct volume *v, struct volume_req *r)
         return false;
     read_image(v, r);
     return true;
+}
+
+/* It has no log that could be sealed. */
+void seal_something(struct sim *s, const char *export_name)
+{
+    (void)s;
+    (void)export_name;
 }
