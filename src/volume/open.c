@@ -12,13 +12,16 @@
 #include "volume/volume_state.h"
 
 #define RESTARTS_MAX 50u
+#define MISSING_MAX                                                                                          \
+    5u /* looks for a record that the manifest or a listing names, as long as the manifest is the same */
 
 struct open {
     struct volume_open *req;
     struct engine *engine;
     struct volume *volume; /* from the manifest on */
     enum { OPEN_GET, OPEN_LIVENESS, OPEN_REPLAY, OPEN_SWAP, OPEN_PAUSE } state;
-    unsigned restarts;
+    unsigned restarts, missing;
+    char missing_in[ID_HEX]; /* the manifest that misses a record */
     bool canceled;
     enum err name_err;
     size_t segment; /* being replayed; segment_count: the last owner's folder */
@@ -197,19 +200,28 @@ static void take_over(struct open *op)
 
 static void replay_next(struct open *op);
 
+static void record_is_missing(struct open *op)
+{
+    if (strcmp(op->missing_in, op->now.nonce) != 0) {
+        memcpy(op->missing_in, op->now.nonce, sizeof op->missing_in);
+        op->missing = 0;
+    }
+    if (++op->missing <= MISSING_MAX)
+        start_over(op, "a log record that was listed is gone");
+    else
+        open_finish(op,
+                    complain(&op->req->complaint, ERR_CORRUPT,
+                             "export %s: a record of its log is missing from the store (the log names it); "
+                             "nothing was changed",
+                             op->req->name));
+}
+
 static void replay_done(struct replay *r)
 {
     struct open *op = CONTAINER_OF(r, struct open, replay);
     struct volume *v = op->volume;
     if (r->err == ERR_NOTFOUND) {
-        if (op->restarts < 5)
-            start_over(op, "a log record that was listed is gone");
-        else
-            open_finish(
-                op, complain(&op->req->complaint, ERR_CORRUPT,
-                             "export %s: a record of its log is missing from the store (the log names it); "
-                             "nothing was changed",
-                             op->req->name));
+        record_is_missing(op);
         return;
     }
     if (r->err) {

@@ -209,6 +209,89 @@ static void writing_again_mends_a_lost_object(struct script *t)
     expect(t, script_read(t, c, 131072, 16384) == ERR_OK);
 }
 
+struct trimmer {
+    struct client *client;
+    struct timer timer;
+    unsigned left;
+};
+
+static void trimmed(struct client_op *op)
+{
+    struct trimmer *s = op->ctx;
+    if (op->stage == OP_DONE)
+        sim_at(s->client->export->sim, &s->timer, NS_PER_MS);
+}
+
+static void trim_again(struct timer *k)
+{
+    struct trimmer *s = CONTAINER_OF(k, struct trimmer, timer);
+    if (s->left && s->left--)
+        client_submit_then(s->client, VOLUME_TRIM, 131072 + (s->left % 16) * 8192, 4096, trimmed, s);
+}
+
+/* A write that is larger than the buffer is let in when nothing is dirty; a client that trims all the time must not
+ * put that off for ever. */
+static void large_write_among_steady_trims(struct script *t)
+{
+    struct model_export *e = script_export(t, "disk", NULL);
+    t->config.write_buffer_bytes = 32 * KIB;
+    struct client *a = script_open(t, script_server(t, 0), e);
+    struct trimmer trimmers[8];
+    for (size_t i = 0; i < COUNT_OF(trimmers); i++) {
+        trimmers[i] = (struct trimmer){.client = a, .timer.fire = trim_again, .left = 30000};
+        sim_at(t->sim, &trimmers[i].timer, i);
+    }
+    script_run(t, 1);
+    struct client_op *w = script_begin(a, VOLUME_WRITE, 0, 65536, 0);
+    expect(t, script_answered_within(t, w, 10 * NS_PER_S));
+    expect(t, script_wait(t, w) == ERR_OK);
+    for (size_t i = 0; i < COUNT_OF(trimmers); i++)
+        trimmers[i].left = 0;
+    script_run(t, 1);
+    expect(t, script_read(t, a, 0, 262144) == ERR_OK);
+}
+
+static void edges_of(struct script *t, uint32_t block_size, uint32_t object_size)
+{
+    struct export_params p = {.size = INT64_MAX, .block_size = block_size, .object_size = object_size};
+    struct model_export *e = model_export_create(t->sim, "largest", &p, true);
+    t->config.checkpoint_interval_ns = NS_PER_S;
+    t->config.write_buffer_bytes = t->config.inline_bytes = 16 * MIB;
+    struct process *d = script_server(t, 0);
+    struct client *a = script_open(t, d, e);
+    const struct island *last = &e->islands[e->island_count - 1];
+    expect(t, script_write(t, a, e->islands[0].at, MIN(e->islands[0].bytes, 3000), VOLUME_FUA) == ERR_OK);
+    expect(t, script_write(t, a, last->at, last->bytes, VOLUME_FUA) == ERR_OK);
+    script_await_checkpoint(t, e);
+    for (int i = 0; i < 4; i++) {
+        uint64_t from = (uint64_t)i << 60;
+        enum volume_verb verb = i % 2 ? VOLUME_TRIM : VOLUME_ZERO;
+        unsigned flags = i == 2 ? VOLUME_NO_HOLE : 0;
+        expect(t, script_wait(t, script_begin(a, verb, from, p.size - from, flags)) == ERR_OK);
+        expect(t, script_write(t, a, last->at, last->bytes, VOLUME_FUA) == ERR_OK);
+        script_run(t, 5);
+        expect(t, script_read(t, a, last->at, last->bytes) == ERR_OK);
+        expect(t, script_wait(t, script_begin(a, VOLUME_STATUS, last->at, last->bytes, 0)) == ERR_OK);
+        server_crash(d->server);
+        d = script_server(t, 0);
+        a = script_open(t, d, e);
+    }
+    expect(t, script_close(t, a) == ERR_OK);
+    script_stop(t, d);
+    model_export_destroy(e);
+}
+
+/* 2^63 - 1 bytes, from end to end, in the smallest and the largest blocks and objects. */
+static void largest_export(struct script *t)
+{
+    edges_of(t, 4096, 4096);
+}
+
+static void largest_export_largest_blocks(struct script *t)
+{
+    edges_of(t, BLOCK_SIZE_MAX, OBJECT_SIZE_MAX);
+}
+
 #define S(name)                                                                                              \
     {                                                                                                        \
         "meetings", #name, name                                                                              \
@@ -220,4 +303,7 @@ const struct scenario scenarios_meetings[] = {S(new_epoch_in_mid_checkpoint),
                                               S(close_fills_the_log),
                                               S(read_overtaken_by_two_checkpoints),
                                               S(writing_again_mends_a_lost_object),
+                                              S(large_write_among_steady_trims),
+                                              S(largest_export),
+                                              S(largest_export_largest_blocks),
                                               {0}};
