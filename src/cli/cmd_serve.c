@@ -126,13 +126,26 @@ static int check(struct serve *s)
     return STATUS_DONE;
 }
 
+static void add_address(char *addresses, size_t room, const char *address)
+{
+    size_t n = strlen(addresses);
+    snprintf(addresses + n, room - n, "%s%s", n ? ", " : "", address);
+}
+
+/* Port 0 will be another one when it is bound. */
+static bool is_known(const char *address)
+{
+    size_t n = strlen(address);
+    return n < 2 || strcmp(address + n - 2, ":0") != 0;
+}
+
 static void configure(const struct serve *s, struct engine_config *e, char *addresses, size_t room)
 {
     const struct serve_options *o = s->options;
-    size_t n = 0;
     addresses[0] = '\0';
-    for (size_t i = 0; i < o->listen.count && n < room; i++)
-        n += (size_t)snprintf(addresses + n, room - n, "%s%s", i ? ", " : "", o->listen.items[i]);
+    for (size_t i = 0; i < o->listen.count; i++)
+        if (is_known(o->listen.items[i]))
+            add_address(addresses, room, o->listen.items[i]);
     engine_config_defaults(e);
     e->addresses = addresses;
     e->cache_bytes = o->cache_size;
@@ -194,6 +207,10 @@ static int serve(struct serve *s)
         return fail("%s", c.text);
     s->runtime.interrupted = interrupted;
     s->runtime.interrupted_ctx = s;
+    char addresses[512] = "";
+    for (size_t i = 0; i < server_address_count(s->server); i++)
+        add_address(addresses, sizeof addresses, server_address(s->server, i));
+    engine_set_addresses(s->runtime.engine, addresses);
     server_start(s->server);
     int status = announce(s, example);
     if (status)

@@ -65,13 +65,18 @@ static void revived(struct engine *e)
     retake_start(CONTAINER_OF(k, struct volume, link), "this server was declared dead");
 }
 
+void engine_set_addresses(struct engine *e, const char *addresses)
+{
+    snprintf(e->addresses, sizeof e->addresses, "%s", addresses);
+}
+
 struct engine *engine_create(struct loop *loop, struct objstore *store, const struct engine_config *config)
 {
     struct engine *e = MEM_NEW(struct engine);
     e->loop = loop;
     e->store = store;
     e->config = *config;
-    snprintf(e->addresses, sizeof e->addresses, "%s", config->addresses ? config->addresses : "");
+    engine_set_addresses(e, config->addresses ? config->addresses : "");
     random_id(loop, e->server_id);
     e->cache = cache_create(config->cache_bytes);
     e->dedup = dedup_create(config->dedup_bytes);

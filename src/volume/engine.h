@@ -71,6 +71,8 @@ struct engine;
 
 /* Neither loop nor store nor host may go before the engine. */
 struct engine *engine_create(struct loop *, struct objstore *, const struct engine_config *);
+/* Once they are known better than by the configuration; the next heartbeat carries them. */
+void engine_set_addresses(struct engine *, const char *);
 /* Not joined, or left; no volume open. Harmless on NULL. */
 void engine_destroy(struct engine *);
 

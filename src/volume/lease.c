@@ -57,6 +57,7 @@ static void beat_put(struct lease *l)
 
 static void beat_encode(struct lease *l)
 {
+    snprintf(l->beat.addresses, sizeof l->beat.addresses, "%s", l->engine->addresses);
     l->beat.serial++;
     l->beat.turn = l->engine->turn;
     memcpy(l->former_nonce, l->beat.nonce, sizeof l->former_nonce);
@@ -78,7 +79,6 @@ static void beat_create(struct lease *l)
     struct engine *e = l->engine;
     memset(&l->beat, 0, sizeof l->beat);
     l->beat.process = e->config.host->self;
-    snprintf(l->beat.addresses, sizeof l->beat.addresses, "%s", e->addresses);
     l->beat.lease_ttl_ms = l->ttl_ns / NS_PER_MS;
     l->etag[0] = '\0';
     l->creating = true;
