@@ -5,7 +5,8 @@
 /* What a connection may always have under way or unsent, whatever others do. */
 #define ALWAYS_BYTES (256 * KIB)
 
-/* While somebody waits for memory, those who may hold it are looked at so often in the time they have to move. */
+/* While somebody waits for memory, those who may hold it are looked at so often in the time they have to
+ * move. */
 #define LOOKS      5
 #define PACE_BYTES (64 * KIB) /* of a payload, in that time */
 

@@ -83,8 +83,8 @@ static void changed(struct volume *v, struct volume_req *req)
         log_flush(v, req);
     } else if (req->verb != VOLUME_WRITE &&
                (e->write_budget.used > e->write_budget.limit || !list_empty(&e->write_budget.waiters))) {
-        /* WRITEs waited before they were received; these take memory as well, if little: their clients wait now, and
-         * behind whoever waits already, or a large WRITE would wait for ever */
+        /* WRITEs waited before they were received; these take memory as well, if little: their clients wait
+         * now, and behind whoever waits already, or a large WRITE would wait for ever */
         req->admission = (struct budget_wait){.granted = there_is_room};
         budget_wait(&e->write_budget, &req->admission);
     } else {

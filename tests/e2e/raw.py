@@ -73,7 +73,8 @@ class Raw:
 
     def info(self, export, option=OPT_INFO, wanted=()):
         """({information type: data}, type of the last reply, its data)"""
-        *infos, last = self.ask(option, string(export) + struct.pack(f">H{len(wanted)}H", len(wanted), *wanted))
+        asked = struct.pack(f">H{len(wanted)}H", len(wanted), *wanted)
+        *infos, last = self.ask(option, string(export) + asked)
         assert all(kind == REP_INFO for kind, _ in infos), infos
         return {struct.unpack(">H", data[:2])[0]: data[2:] for _, data in infos}, *last
 
@@ -132,7 +133,7 @@ class Raw:
         return error
 
     def structured_read(self, offset, length, flags=0):
-        """(content, [(offset, length, is it data)]) of a READ that succeeds; checks the rules for its chunks."""
+        """(content, [(offset, length, is it data)]) of a READ that succeeds; checks its chunks."""
         self.request(READ, offset, length, flags=flags)
         content, parts = bytearray(length), []
         for kind, data in self.chunks():

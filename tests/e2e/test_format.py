@@ -108,7 +108,8 @@ def test_after_crashes_and_clean_ends(case):
     options = ("--write-buffer", "4M", "--inline-buffer", "1M", "--flush-interval", "200ms")
     states = []
     server = case.server(*options, auto_create=SIZE)
-    for count, end in ((60, "kill"), (1, "kill"), (1, "kill"), (60, "kill"), (60, "stop"), (60, "kill"), (1, "stop")):
+    rounds = ((60, "kill"), (1, "kill"), (1, "kill"), (60, "kill"), (60, "stop"), (60, "kill"), (1, "stop"))
+    for count, end in rounds:
         handle = clients.connect(server.uri("a/b"))
         Disk(handle, chance, image).changes(count)
         if end == "kill":

@@ -127,7 +127,8 @@ def test_small_trims(case):
     assert c.go("disk")[0] == raw.REP_ACK
     count = 200000
     for start in range(0, count, 1000):
-        c.send(requests(*((raw.TRIM if n % 2 else raw.WRITE_ZEROES, n * 1500, 1) for n in range(start, start + 1000))))
+        c.send(requests(*((raw.TRIM if n % 2 else raw.WRITE_ZEROES, n * 1500, 1)
+                          for n in range(start, start + 1000))))
         for _ in range(1000):
             assert c.simple_reply()[0] == 0
     works(server)
@@ -168,7 +169,7 @@ def test_two_hundred_at_once(case):
 @limit(240)
 @on("dir")
 def test_who_never_fetches_goes(case):
-    """Replies that nobody fetches hold up others' large reads for a while, never small ones, and not for ever."""
+    """Replies that nobody fetches hold up others' large reads for a while, never small ones."""
     server = filled(case)
     held = [greedy(server, requests((raw.READ, n * 8 * MIB, 8 * MIB))) for n in range(4)]
     assert works(server) < 5
@@ -203,7 +204,7 @@ def test_payloads_that_stop_half_way(case):
 @limit(100)
 @on("dir")
 def test_stopping_waits_for_nobody_who_is_deaf(case):
-    """SIGTERM while a client has 8 MiB of replies to fetch: it has ten seconds; what was written is stored."""
+    """SIGTERM while a client has 8 MiB of replies to fetch: ten seconds; what was written is stored."""
     case.ashlar("create", "disk", "64M")
     server = case.server("--flush-interval", "1h")
     c = Raw(server)

@@ -187,15 +187,16 @@ def test_meta_contexts(case):
     assert status_after(set_one) == 1
     assert status_after() == "none"
     assert status_after(set_one, ("disk", [])) == "none", "an empty SET did not replace the set"
-    assert status_after(set_one, ("absent", ["base:allocation"])) == "none", "a failed SET did not replace the set"
-    assert status_after(set_one, ("disk", ["no namespace"])) == "none", "an invalid SET did not replace the set"
+    assert status_after(set_one, ("absent", ["base:allocation"])) == "none", "a failed SET kept the set"
+    assert status_after(set_one, ("disk", ["no namespace"])) == "none", "an invalid SET kept the set"
     assert status_after(("other", ["base:allocation"])) == "none", "the set of another export is in force"
     assert status_after(("other", ["base:allocation"]), set_one) == 1
 
     too_many = Raw(server).structured()
     count = struct.pack(">I", 0xFFFFFFFF)
     assert too_many.ask(raw.OPT_SET_META, string("disk") + count)[0][0] == raw.REP_ERR_INVALID
-    long = too_many.ask(raw.OPT_SET_META, string("disk") + struct.pack(">I", 1) + string("base:" + "x" * 4092))
+    query = struct.pack(">I", 1) + string("base:" + "x" * 4092)
+    long = too_many.ask(raw.OPT_SET_META, string("disk") + query)
     assert long[0][0] == raw.REP_ERR_INVALID, long
 
 

@@ -1,4 +1,4 @@
-"""Transmission byte by byte: every command, flag, kind of reply and error, at the edges where servers differ."""
+"""Transmission byte by byte: every command, flag, kind of reply and error, at the edges."""
 
 import os
 import struct
@@ -81,7 +81,7 @@ def test_reads(case):
 @quick
 @on("dir")
 def test_errors_at_the_end(case):
-    """Which error for what lies past the end, is unknown, or is not allowed; none of it ends the connection."""
+    """Which error for what lies past the end, is unknown, or not allowed; none ends the connection."""
     size = 16 * MIB + 1000
     case.ashlar("create", "disk", str(size))
     server = case.server()
@@ -138,7 +138,7 @@ def test_nothing_at_all(case):
 @quick
 @on("dir")
 def test_writes_byte_by_byte(case):
-    """Single bytes at odd places, 32 MiB at once, and one byte more, whose payload is drained before the answer."""
+    """Single bytes at odd places, 32 MiB at once, and one byte more, whose payload is drained."""
     case.ashlar("create", "disk", "80M")
     server = case.server()
     c = opened(server)
@@ -190,7 +190,7 @@ def test_fua_is_durable(case):
 @quick
 @on("dir")
 def test_zeroes_and_holes(case):
-    """TRIM and WRITE_ZEROES leave holes, with NO_HOLE allocated zeros; FAST_ZERO is as good; of everything at once."""
+    """TRIM and WRITE_ZEROES leave holes, with NO_HOLE allocated zeros; FAST_ZERO is as good; of all at once."""
     size = 6 << 30
     case.ashlar("create", "disk", str(size))
     server = case.server()
@@ -358,7 +358,7 @@ def test_disconnect_finishes_first(case):
 @quick
 @on("dir")
 def test_breaks_are_counted(case):
-    """ashlar:breaks goes up by one when the server died with the export open, and by nothing after a clean end."""
+    """ashlar:breaks goes up by one when the server died with the export open, not after a clean end."""
     case.ashlar("create", "disk", "16M")
     case.ashlar("create", "safe", "16M", "--durable-writes")
     server = case.server()

@@ -229,8 +229,8 @@ static void trim_again(struct timer *k)
         client_submit_then(s->client, VOLUME_TRIM, 131072 + (s->left % 16) * 8192, 4096, trimmed, s);
 }
 
-/* A write that is larger than the buffer is let in when nothing is dirty; a client that trims all the time must not
- * put that off for ever. */
+/* A write that is larger than the buffer is let in when nothing is dirty; a client that trims all the time
+ * must not put that off for ever. */
 static void large_write_among_steady_trims(struct script *t)
 {
     struct model_export *e = script_export(t, "disk", NULL);

@@ -1,4 +1,5 @@
-/* What the S3 store makes of servers that are odd, broken or hostile: real sockets, answers written by hand. */
+/* What the S3 store makes of servers that are odd, broken or hostile: real sockets, answers written by hand.
+ * */
 #include <arpa/inet.h>
 #include <pthread.h>
 #include <stdatomic.h>

@@ -441,7 +441,8 @@ void s3_request_submit(struct s3_store *s, struct objstore_req *q)
         s3_list_begin(r);
         break;
     }
-    /* What has no ETag is matched by none. Sent, an empty header would be left out, and the condition with it. */
+    /* What has no ETag is matched by none. Sent, an empty header would be left out, and the condition with
+     * it. */
     if (q->verb == OBJSTORE_PUT && q->condition == OBJSTORE_MATCH && !q->etag[0])
         end_early(r, ERR_CONFLICT);
     else if (r->state == S3_NEW)
