@@ -10,7 +10,7 @@ import tempfile
 
 import nbd
 
-from stores import Skip
+from stores import Missing
 
 
 def run(*command, timeout=300, status=0, env=None):
@@ -18,9 +18,9 @@ def run(*command, timeout=300, status=0, env=None):
     command = [str(word) for word in command]
     try:
         done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True,
-                              timeout=timeout, env={**os.environ, **(env or {})})
+                              errors="replace", timeout=timeout, env={**os.environ, **(env or {})})
     except FileNotFoundError:
-        raise Skip(f"{command[0]} is not installed") from None
+        raise Missing(f"{command[0]} is not installed") from None
     print(f"$ {' '.join(command)} -> {done.returncode}\n{done.stdout[-2000:]}{done.stderr[-4000:]}")
     assert done.returncode == status, f"{' '.join(command)}: status {done.returncode}: {done.stderr[-2000:]}"
     return done.stdout

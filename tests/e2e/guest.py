@@ -7,7 +7,7 @@ import subprocess
 import threading
 
 from harness import TOP, until
-from stores import Skip
+from stores import Missing
 
 NBDGUEST = os.path.join(TOP, "tools", "nbdguest")
 
@@ -17,7 +17,7 @@ class Guest:
 
     def __init__(self, case, script, *arguments, options=(), timeout=600, name="guest"):
         if not shutil.which("qemu-system-x86_64"):
-            raise Skip("qemu-system-x86_64 is not installed")
+            raise Missing("qemu-system-x86_64 is not installed")
         self.events = case.path(f"{name}-events")
         os.makedirs(self.events)
         self.lines = []

@@ -16,13 +16,13 @@ import time
 
 import stores
 from server import Server
-from stores import Skip
+from stores import Missing, Skip
 
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 MIB = 1 << 20
 GIB = 1 << 30
 
-__all__ = ["Case", "GIB", "MIB", "Skip", "TOP", "limit", "on", "options_of", "plain_only", "quick",
+__all__ = ["Case", "GIB", "MIB", "Missing", "Skip", "TOP", "limit", "on", "options_of", "plain_only", "quick",
            "stop_shared_stores", "until"]
 
 
@@ -125,7 +125,7 @@ class Case:
             folder = os.path.join(os.path.dirname(self.build), "build-faults")
         path = os.path.join(folder, "ashlar")
         if not os.access(path, os.X_OK):
-            raise Skip(f"{path} was not built")
+            raise Missing(f"{path} was not built")
         return path
 
     def ashlar(self, *arguments, store=None, status=0, timeout=120, env=None, stdin=None):

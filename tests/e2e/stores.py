@@ -17,7 +17,11 @@ BUCKET = "ashlar-tests"
 
 
 class Skip(Exception):
-    """Something real that the test needs is not to be had here."""
+    """The test cannot run on this system."""
+
+
+class Missing(Skip):
+    """A store or a client that tools/setup should have brought is not there."""
 
 
 def open_store(kind, folder, shared, private):
@@ -80,7 +84,7 @@ class Daemon:
         done = subprocess.run([self.tool, *verb, "--dir", self.folder, "--timeout", "120"], text=True,
                               stdin=subprocess.DEVNULL, capture_output=True, start_new_session=True)
         if done.returncode == 77:
-            raise Skip(done.stderr.strip())
+            raise Missing(done.stderr.strip())
         assert done.returncode == 0, f"{self.tool} {verb}: {done.stdout}{done.stderr}"
         return done.stdout
 

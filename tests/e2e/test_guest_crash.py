@@ -100,36 +100,36 @@ def missed(case, faults):
 
 
 @plain_only
-@limit(500)
+@limit(900)
 def test_missing_fsync_of_records_is_seen(case):
     return missed(case, "file=exports/*/*/*/*")
 
 
 @plain_only
-@limit(500)
+@limit(900)
 def test_missing_fsync_of_blocks_is_seen(case):
     return missed(case, "file=blocks/*")
 
 
 @plain_only
-@limit(500)
+@limit(900)
 def test_missing_fsync_of_manifests_is_seen(case):
     return missed(case, "file=exports/*/manifest")
 
 
 @plain_only
-@limit(500)
+@limit(900)
 def test_missing_fsync_of_directories_is_seen(case):
     return missed(case, "dir=exports/*/*/*/*,dir=exports/*/manifest,dir=blocks/*")
 
 
 @plain_only
-@limit(500)
+@limit(900)
 def test_xfs(case):
     return rounds(case, "xfs")
 
 
 @plain_only
-@limit(500)
+@limit(900)
 def test_ext4(case):
     return rounds(case, "ext4")

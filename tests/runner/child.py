@@ -22,8 +22,10 @@ def outcome_of(test):
         note = function(case)
         case.close()
         return PASSED, note if isinstance(note, str) else ""
-    except harness.Skip as reason:
+    except harness.Missing as reason:
         return FAILED if os.environ.get("CI") == "true" else SKIPPED, str(reason)
+    except harness.Skip as reason:
+        return SKIPPED, str(reason)
     except BaseException:
         return FAILED, traceback.format_exc()
 

@@ -2,7 +2,7 @@
 
 A test is a function of one argument, the harness's Case. Decorators of harness.py say on which stores it
 runs, how long it may take and whether it belongs to the quick half. It passes by returning, fails by raising,
-and is skipped by raising harness.Skip with the reason; with CI=true what is missing is a failure.
+and is skipped by raising harness.Skip with the reason; with CI=true harness.Missing is a failure.
 """
 
 import glob
