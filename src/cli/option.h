@@ -1,12 +1,12 @@
 /* option.h - one table a command: what may be typed, what is in the environment, and the help that says so.
  *
- *   1. Every option --some-name may also be given as ASHLAR_SOME_NAME; what is typed wins, an empty variable
- * counts as unset. A switch in the environment is 1, true, yes or on; 0, false, no or off. A list there is
- * separated by commas.
+ *   1. Every option --some-name may also be given as ASHLAR_SOME_NAME; what is typed wins, an empty
+ *      variable counts as unset. A switch in the environment is 1, true, yes or on; 0, false, no or off. A
+ *      list there is separated by commas.
  *   2. Options may stand before and after the command and its arguments, as --name VALUE or --name=VALUE;
- * "--" ends them, and a lone "-" is an argument.
+ *      "--" ends them, and a lone "-" is an argument.
  *   3. Whatever is wrong is answered by one sentence that names the option, the value and what would be
- * right.
+ *      right.
  */
 #ifndef CLI_OPTION_H
 #define CLI_OPTION_H

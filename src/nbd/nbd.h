@@ -7,12 +7,13 @@
  *      bytes <-- nbd_output, nbd_sent   <-- nbd_found, nbd_reply, nbd_read_...  (what it is told)
  *
  * Guarantees
- *   1. Whatever the client sends, memory is bounded: a receive buffer of NBD_RECEIVE_BYTES that is there only
- * while it holds something, NBD_OUTPUT_HIGH bytes of replies beyond the one that reached it, what `take`
- * and `admit` allowed, and the buffers that replies refer to (nbd_output_held). A length that was merely
- * stated is never allocated.
- *   2. A request handed to `submit` is valid: known command and flags, inside the export, a change only where
- * changes are allowed, at most NBD_PAYLOAD_MAX of payload either way. All others are answered here.
+ *   1. Whatever the client sends, memory is bounded: a receive buffer of NBD_RECEIVE_BYTES that is there
+ *      only while it holds something, NBD_OUTPUT_HIGH bytes of replies beyond the one that reached it, what
+ *      `take` and `admit` allowed, and the buffers that replies refer to (nbd_output_held). A length that
+ *      was merely stated is never allocated.
+ *   2. A request handed to `submit` is valid: known command and flags, inside the export, a change only
+ *      where changes are allowed, at most NBD_PAYLOAD_MAX of payload either way. All others are answered
+ *      here.
  *   3. Every request gets exactly one reply, after its payload was taken in whole.
  *   4. Malformed input ends the connection (nbd_end: NBD_BROKEN) with a reason for the log.
  *   5. Requests are taken from the stream in order; replies leave in the order in which they were given.

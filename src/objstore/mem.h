@@ -1,7 +1,7 @@
 /* mem.h - the store in RAM: for `mem:` and for tests. All guarantees of objstore.h but durability.
  *
- *   1. Deterministic: requests take effect in the order they are submitted, at once; each is answered in the
- * loop's next round.
+ *   1. Deterministic: requests take effect in the order they are submitted, at once; each is answered in
+ *      the loop's next round.
  *   2. Every version has an ETag that no other version of any key in this store has.
  *   3. date_ms and modified_ms are loop_wall_ms.
  */

@@ -4,21 +4,23 @@
  * so that a store can be wrapped by another (counting, delaying, failing).
  *
  * Guarantees
- *   1. A store is linearizable for each key: a GET, HEAD or LIST begun after a PUT was answered OK sees that
- * PUT or a later one.
+ *   1. A store is linearizable for each key: a GET, HEAD or LIST begun after a PUT was answered OK sees
+ *      that PUT or a later one.
  *   2. PUT is atomic: a reader sees the whole object or none of it. OK means durable.
- *   3. GET, HEAD, LIST, DELETE and PUT with OBJSTORE_ANY may be sent more than once below this interface, and
- * what may pass (5xx, throttling, broken connections, time-outs, expired credentials) is retried there until
- * it succeeds, is canceled, or the request's patience is over (UNAVAILABLE or DENIED). They are never
- * answered UNKNOWN.
+ *   3. GET, HEAD, LIST, DELETE and PUT with OBJSTORE_ANY may be sent more than once below this interface,
+ *      and what may pass (5xx, throttling, broken connections, time-outs, expired credentials) is retried
+ *      there until it succeeds, is canceled, or the request's patience is over (UNAVAILABLE or DENIED).
+ *      They are never answered UNKNOWN.
  *   4. A conditional PUT is sent once per call and answered
  *        OK        applied by this request
  *        CONFLICT  refused: the condition did not hold, nothing was applied by this request
  *        UNKNOWN   it may have been applied, or may be applied later: read back and compare
- *        NOSPACE, DENIED, UNAVAILABLE   certainly not applied (UNAVAILABLE: it never left, or was refused
- * unread, for instance by throttling) OBJSTORE_MATCH on a key that does not exist is CONFLICT.
- *   5. done is called exactly once for each submit, from the loop, never from inside objstore_submit. When it
- * is called the store has let go of the request, its key and its body.
+ *        NOSPACE, DENIED, UNAVAILABLE
+ *                  certainly not applied (UNAVAILABLE: it never left, or was refused unread, for instance
+ *                  by throttling)
+ *      OBJSTORE_MATCH on a key that does not exist, or with an empty ETag, is CONFLICT.
+ *   5. done is called exactly once for each submit, from the loop, never from inside objstore_submit. When
+ *      it is called the store has let go of the request, its key and its body.
  */
 #ifndef OBJSTORE_OBJSTORE_H
 #define OBJSTORE_OBJSTORE_H

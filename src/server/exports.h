@@ -3,8 +3,8 @@
  *              first join                    opened                      last leave
  *      (none) -----------> EXPORT_OPENING -----------> EXPORT_OPEN -----------> EXPORT_CLOSING --> (none)
  *                                |  failed: all who wait are told  |                 |
- *                                +--> (none)                       lost: users told  +--> OPENING when
- * somebody waits
+ *                                +--> (none)                       lost: users told  +--> OPENING
+ *                                                                                         when somebody waits
  *
  * A join while the export is closing, or is lost and not yet closed, waits for that and opens it again.
  */

@@ -2,11 +2,11 @@
  *
  * Guarantees
  *   1. LIST and INFO only read. The first GO (or EXPORT_NAME) takes an export, its last connection gives it
- * back with a clean close; all connections in between share one volume.
+ *      back with a clean close; all connections in between share one volume.
  *   2. One client cannot harm another: garbage, silence, payloads that do not come and replies that are not
- * fetched cost memory within the limits below and close at most the connection they came on.
+ *      fetched cost memory within the limits below and close at most the connection they came on.
  *   3. Stopping takes no new work, answers what is under way, and closes every export cleanly before
- * `stopped`.
+ *      `stopped`.
  *
  * Memory per connection: under 2 KiB at rest; with requests under way 64 KiB of receive buffer,
  * SERVER_REQUESTS_MAX request structs, and 256 KiB of replies that are on their way or not fetched. Beyond
@@ -14,9 +14,12 @@
  * connections together, in turn. Payloads are admitted by the volume.
  *
  * A refused GO carries a text for the person at the client:
+ *
  *      no such export                  NBD_REP_ERR_UNKNOWN     the session goes on
- *      held by another server          NBD_REP_ERR_POLICY      names the holder (qemu shows the text, libnbd
- * in debug) the store or the export is bad  NBD_REP_ERR_PLATFORM    says which stopping NBD_REP_ERR_SHUTDOWN
+ *      held by another server          NBD_REP_ERR_POLICY      names the holder (qemu shows the text,
+ *                                                              libnbd in debug)
+ *      the store or the export is bad  NBD_REP_ERR_PLATFORM    says which
+ *      stopping                        NBD_REP_ERR_SHUTDOWN
  */
 #ifndef SERVER_SERVER_H
 #define SERVER_SERVER_H

@@ -3,7 +3,7 @@
  *
  * Guarantees
  *   1. What the cache holds never takes more than its bound: the buffers with their headers, and its own
- * entries and table. A buffer that somebody else holds as well counts in full.
+ *      entries and table. A buffer that somebody else holds as well counts in full.
  *   2. Which buffers it holds depends on the calls made and on nothing else.
  *
  * One loop thread owns it. A buffer's charge to a budget is left as it is: who hands over a charged buffer

@@ -5,8 +5,8 @@
  *
  * Guarantees
  *   1. Never more memory than the bound given at creation.
- *   2. After dedup_forget no piece in that object is found, until it is added again. It takes the same short
- * time whatever the size of the index.
+ *   2. After dedup_forget no piece in that object is found, until it is added again. It takes the same
+ *      short time whatever the size of the index.
  *   3. What it holds depends on the calls made and on nothing else.
  *
  * One loop thread owns it.

@@ -2,11 +2,16 @@
  *
  * Layers, newest first; a read looks through them in this order:
  *
- *   dirty      what was written since the last freeze                     takes in changes
- *   queued     frozen sets that no batch has taken yet, laid together     takes in later frozen sets, no
- * changes batches    frozen sets on their way into the log, newest last         fixed; data turns into pieces
- * as it is stored logged     what the log holds behind the last checkpoint's position   takes in batches, in
- * order folding    what the checkpoint under way is folding into the map      fixed; empty when there is none
+ *   dirty      what was written since the last freeze
+ *              takes in changes
+ *   queued     frozen sets that no batch has taken yet, laid together
+ *              takes in later frozen sets, no changes
+ *   batches    frozen sets on their way into the log, newest last
+ *              fixed; data turns into pieces as it is stored
+ *   logged     what the log holds behind the last checkpoint's position
+ *              takes in batches, in order
+ *   folding    what the checkpoint under way is folding into the map
+ *              fixed; empty when there is none
  *   root       the map
  *
  * Invariants

@@ -5,11 +5,14 @@
  *   s3_load OPTIONS create N BYTES PARALLEL   the same with If-None-Match
  *   s3_load OPTIONS get N BYTES PARALLEL      reads them back by range and checks every byte
  *   s3_load OPTIONS head N 0 PARALLEL
- *   s3_load OPTIONS count N 0 PARALLEL        N increments of one counter by compare-and-swap, PARALLEL at
- * once s3_load OPTIONS delete N 0 PARALLEL options: bucket=B prefix=P endpoint=URL ca=FILE region=R profile=P
- * path_style=0|1 off=1 patience_ms=N seconds=N background=1 With seconds=N it starts again from 0 until that
- * time is over. Prints one line of JSON; status 0 when every answer was OK (count: or CONFLICT, UNKNOWN),
- * else 1. */
+ *   s3_load OPTIONS count N 0 PARALLEL        N increments of one counter by compare-and-swap
+ *   s3_load OPTIONS delete N 0 PARALLEL
+ *
+ * OPTIONS: bucket=B prefix=P endpoint=URL ca=FILE region=R profile=P path_style=0|1 off=1 patience_ms=N
+ * seconds=N background=1 same=1
+ *
+ * With seconds=N it starts again from 0 until that time is over; with same=1 all bodies are one. Prints one
+ * line of JSON; status 0 when every answer was OK (count: or CONFLICT, UNKNOWN), else 1. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

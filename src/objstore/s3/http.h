@@ -5,10 +5,10 @@
  *   2. A call's memory is bounded: content by `limit`, an error's content by HTTP_ERROR_MAX, headers by
  *      HTTP_HEADERS_MAX_BYTES.
  *   3. A connection that was kept alive and turns out to be closed before anything of an answer came is
- * replaced, and the request sent again, without the caller noticing - unless `once` is set and part of the
- * body has left.
+ *      replaced, and the request sent again, without the caller noticing - unless `once` is set and part of
+ *      the body has left.
  *   4. No redirect is followed, nothing is cached, no cookie or .netrc is used. http_proxy, https_proxy and
- * NO_PROXY are honoured as curl does.
+ *      NO_PROXY are honoured as curl does.
  *
  * What is passed in is borrowed until done or cancel.
  */
