@@ -190,7 +190,7 @@ def test_fua_is_durable(case):
 @quick
 @on("dir")
 def test_zeroes_and_holes(case):
-    """TRIM and WRITE_ZEROES leave holes, with NO_HOLE allocated zeros; FAST_ZERO is as good; of all at once."""
+    """TRIM and WRITE_ZEROES leave holes, with NO_HOLE allocated zeros; FAST_ZERO is as good."""
     size = 6 << 30
     case.ashlar("create", "disk", str(size))
     server = case.server()

@@ -43,8 +43,8 @@ def test_ipv6_and_several_listeners(case):
 def test_the_heartbeat_says_which_port(case):
     """--listen HOST:0: others are told the port that was bound."""
     server = case.server("--listen", "127.0.0.1:0", "--lease-ttl", "3s", auto_create="16M")
-    port = until(lambda: [w for w in server.log().split() if w.startswith("nbd://127.0.0.1:")], 5, "its line")[0]
-    address = port.split("/")[2]
+    uris = until(lambda: [w for w in server.log().split() if w.startswith("nbd://127.0.0.1:")], 5, "its line")
+    address = uris[0].split("/")[2]
 
     def told():
         beats = [json.loads(case.store.get(key)) for key in case.store.keys("servers/")]
