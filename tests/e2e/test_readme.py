@@ -27,7 +27,7 @@ def plain(lines, home):
     text = "\n".join(lines).replace(home, "/somewhere")
     text = re.sub(r"\d+\.\d s", "N s", text)
     text = re.sub(r"\d+(\.\d)? MiB(?= data)", "N", text)
-    text = re.sub(r"(?<=mapped {10})\S+ MiB|(?<=stored {10})\S+ MiB in \d+", "N", text)
+    text = re.sub(r"(?<=mapped {10})\S+ MiB|(?<=stored {10})\S+ MiB in at most \d+", "N", text)
     return re.sub(r" +\d+(\.\d)? MiB +\d+(\.\d)? MiB  closed", "  N  N  closed", text)
 
 
