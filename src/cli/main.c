@@ -34,7 +34,7 @@ static const struct option_spec common_specs[] = {
 
 PRINTF(2, 0) static int say(int status, const char *fmt, va_list ap)
 {
-    fflush(stdout);
+    (void)fflush(stdout);
     fputs("ashlar: ", stderr);
     vfprintf(stderr, fmt, ap);
     fputc('\n', stderr);

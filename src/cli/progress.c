@@ -30,7 +30,7 @@ static void draw(struct progress *p)
     size_format(seconds > 0 ? (uint64_t)((double)p->done / seconds) : 0, rate);
     fprintf(stderr, "\r%s %3d%% %s%s%s%s of %s, %s/s\033[K", p->verb, (int)(part * 100), width ? "[" : "",
             bar, width ? "] " : "", size_format(p->done, done), size_format(p->total, total), rate);
-    fflush(stderr);
+    (void)fflush(stderr);
 }
 
 static void tick(struct timer *t)
@@ -61,7 +61,7 @@ void progress_stop(struct progress *p)
     timer_stop(&p->timer);
     p->shown = false;
     fputs("\r\033[K", stderr);
-    fflush(stderr);
+    (void)fflush(stderr);
 }
 
 uint64_t progress_elapsed_ns(const struct progress *p)

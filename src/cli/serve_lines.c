@@ -121,7 +121,7 @@ void serve_print_lines(const struct server *s, const char *export_name)
     if (strcmp(export_name, SERVE_ANY) == 0)
         printf("\n(" SERVE_ANY " is one of what ashlar ls shows.)\n");
     printf("\nCtrl-C ends it; what was written stays.\n");
-    fflush(stdout);
+    (void)fflush(stdout);
 }
 
 static bool write_all(int fd, const char *text)
