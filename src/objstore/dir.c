@@ -132,9 +132,10 @@ static uint64_t jitter(struct dir_op *op, uint64_t ns)
 
 static uint64_t delay_ns(struct dir_op *op, enum err err)
 {
+    unsigned before = err == ERR_HELD ? op->holds++ : op->tries++;
     if (err == ERR_HELD)
-        return jitter(op, NS_PER_MS << MIN(op->holds++, 5U));
-    return jitter(op, (100 * NS_PER_MS) << MIN(op->tries++, 6U));
+        return jitter(op, NS_PER_MS << MIN(before, 5U));
+    return jitter(op, (100 * NS_PER_MS) << MIN(before, 6U));
 }
 
 static bool patience_over(const struct dir_op *op, uint64_t delay)
