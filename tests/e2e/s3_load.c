@@ -9,10 +9,11 @@
  *   s3_load OPTIONS delete N 0 PARALLEL
  *
  * OPTIONS: bucket=B prefix=P endpoint=URL ca=FILE region=R profile=P path_style=0|1 off=1 patience_ms=N
- * seconds=N background=1 same=1
+ * seconds=N background=1 same=1 unchecked=1
  *
- * With seconds=N it starts again from 0 until that time is over; with same=1 all bodies are one. Prints one
- * line of JSON; status 0 when every answer was OK (count: or CONFLICT, UNKNOWN), else 1. */
+ * With seconds=N it starts again from 0 until that time is over; with same=1 all bodies are one, with
+ * unchecked=1 what is read is not compared. Prints one line of JSON; status 0 when every answer was OK (count:
+ * or CONFLICT, UNKNOWN), else 1. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -32,7 +33,7 @@ static struct objstore *store;
 static const char *verb;
 static struct s3_config config = {.bucket = "disks", .prefix = "load", .path_style = -1};
 static uint64_t total, object_bytes, patience_ns, seconds;
-static bool background, same;
+static bool background, same, unchecked;
 static uint64_t begun_ns, issued, answered, damaged, counted;
 static uint64_t errors[ERR_COUNT];
 static uint32_t *took_us;
@@ -119,7 +120,7 @@ static void done(struct objstore_req *q)
     errors[q->err]++;
     if (q->complaint.text[0])
         complaint = q->complaint;
-    if (q->content)
+    if (q->content && !unchecked)
         check_content(s);
     buf_unref(q->content);
     running--;
@@ -254,6 +255,8 @@ static void take_option(const char *a)
         seconds = strtoull(v, NULL, 10);
     else if ((v = value_of(a, "same")))
         same = *v == '1';
+    else if ((v = value_of(a, "unchecked")))
+        unchecked = *v == '1';
     else if ((v = value_of(a, "background")))
         background = *v == '1';
 }

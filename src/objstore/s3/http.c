@@ -18,12 +18,16 @@
 #define KEPT_CONNECTIONS   96L
 #define IDLE_HANDLES_MAX   96
 #define BUFFER_BYTES       (128L << 10)
+#define ROUND_BYTES        (128u << 10)
 
 struct http {
     struct loop *loop;
     CURLM *multi;
     struct timer timer;
     struct list sockets; /* struct http_socket */
+    struct list ready;   /* those of them that wait to be served */
+    struct task serve;
+    size_t taken; /* content, in this round */
     char *ca_file;
     CURL *idle[IDLE_HANDLES_MAX];
     size_t idle_count;
@@ -32,7 +36,8 @@ struct http {
 
 struct http_socket {
     struct watch watch;
-    struct link link;
+    struct link link, ready;
+    unsigned events;
     struct http *http;
     curl_socket_t fd;
 };
@@ -91,6 +96,7 @@ static size_t on_content(char *bytes, size_t size, size_t n, void *data)
         return 0;
     memcpy(c->content->data + c->received, bytes, n);
     c->received += n;
+    c->http->taken += n;
     return n;
 }
 
@@ -234,16 +240,39 @@ static void act(struct http *h, curl_socket_t fd, int events)
     collect_finished(h);
 }
 
-static void socket_ready(struct watch *w, unsigned events)
-{
-    struct http_socket *s = CONTAINER_OF(w, struct http_socket, watch);
-    act(s->http, s->fd,
-        (events & WATCH_READ ? CURL_CSELECT_IN : 0) | (events & WATCH_WRITE ? CURL_CSELECT_OUT : 0));
-}
-
 static void timer_fired(struct timer *t)
 {
     act(CONTAINER_OF(t, struct http, timer), CURL_SOCKET_TIMEOUT, 0);
+}
+
+/* curl reads a socket until it is empty, which may be a whole object. What that finishes is answered, and what
+ * follows from it is sent, before the next one is read: else the server waits for us and then we for it. */
+static void serve_ready(struct task *t)
+{
+    struct http *h = CONTAINER_OF(t, struct http, serve);
+    h->taken = 0;
+    if (timer_started(&h->timer) && h->timer.due_ns <= loop_now_ns(h->loop)) {
+        timer_stop(&h->timer);
+        timer_fired(&h->timer);
+    }
+    struct link *k;
+    while (h->taken < ROUND_BYTES && (k = list_pop(&h->ready))) {
+        struct http_socket *s = CONTAINER_OF(k, struct http_socket, ready);
+        act(h, s->fd,
+            (s->events & WATCH_READ ? CURL_CSELECT_IN : 0) |
+                (s->events & WATCH_WRITE ? CURL_CSELECT_OUT : 0));
+    }
+    if (!list_empty(&h->ready))
+        loop_post(h->loop, &h->serve);
+}
+
+static void socket_ready(struct watch *w, unsigned events)
+{
+    struct http_socket *s = CONTAINER_OF(w, struct http_socket, watch);
+    s->events = events;
+    if (!link_in_list(&s->ready))
+        list_push(&s->http->ready, &s->ready);
+    loop_post(s->http->loop, &s->http->serve);
 }
 
 static int on_timer(CURLM *multi, long ms, void *data)
@@ -261,6 +290,7 @@ static void drop_socket(struct http_socket *s)
 {
     watch_stop(&s->watch);
     list_remove(&s->link);
+    list_remove(&s->ready);
     mem_free(s);
 }
 
@@ -304,6 +334,8 @@ struct http *http_create(struct loop *l, const char *ca_file)
     h->timer.fire = timer_fired;
     h->ca_file = ca_file ? mem_strdup(ca_file) : NULL;
     list_init(&h->sockets);
+    list_init(&h->ready);
+    h->serve.run = serve_ready;
     h->multi = curl_multi_init();
     assert(h->multi);
     curl_multi_setopt(h->multi, CURLMOPT_SOCKETFUNCTION, on_socket);
@@ -326,6 +358,7 @@ void http_destroy(struct http *h)
     curl_multi_setopt(h->multi, CURLMOPT_TIMERFUNCTION, NULL);
     curl_multi_cleanup(h->multi);
     timer_stop(&h->timer);
+    task_cancel(&h->serve);
     mem_free(h->ca_file);
     mem_free(h);
 }
