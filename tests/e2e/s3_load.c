@@ -12,8 +12,8 @@
  * seconds=N background=1 same=1 unchecked=1
  *
  * With seconds=N it starts again from 0 until that time is over; with same=1 all bodies are one, with
- * unchecked=1 what is read is not compared. Prints one line of JSON; status 0 when every answer was OK (count:
- * or CONFLICT, UNKNOWN), else 1. */
+ * unchecked=1 what is read is not compared. Prints one line of JSON; status 0 when every answer was OK
+ * (count: or CONFLICT, UNKNOWN), else 1. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

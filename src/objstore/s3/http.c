@@ -245,8 +245,8 @@ static void timer_fired(struct timer *t)
     act(CONTAINER_OF(t, struct http, timer), CURL_SOCKET_TIMEOUT, 0);
 }
 
-/* curl reads a socket until it is empty, which may be a whole object. What that finishes is answered, and what
- * follows from it is sent, before the next one is read: else the server waits for us and then we for it. */
+/* curl reads a socket until it is empty, which may be a whole object. What that finishes is answered, and
+ * what follows from it is sent, before the next one is read: else the server waits for us and then we for it. */
 static void serve_ready(struct task *t)
 {
     struct http *h = CONTAINER_OF(t, struct http, serve);
