@@ -246,7 +246,8 @@ static void timer_fired(struct timer *t)
 }
 
 /* curl reads a socket until it is empty, which may be a whole object. What that finishes is answered, and
- * what follows from it is sent, before the next one is read: else the server waits for us and then we for it. */
+ * what follows from it is sent, before the next one is read: else the server waits for us and then we for
+ * it. */
 static void serve_ready(struct task *t)
 {
     struct http *h = CONTAINER_OF(t, struct http, serve);
