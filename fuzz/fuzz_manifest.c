@@ -1,7 +1,7 @@
 /* Manifests, heartbeats and the format object: what stands behind the first line. What is accepted is the
  * same when it is encoded and read again. */
 #include "sealed.h"
-#include "volume/manifest.h"
+#include "volume/format/manifest.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
 

@@ -1,7 +1,7 @@
 /* Map pages: a byte for the level, one for the block size, then the page. What is accepted covers its region
  * without gaps and within bounds, and says the same when it is encoded again. */
 #include "sealed.h"
-#include "volume/page.h"
+#include "volume/format/page.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
 

@@ -1,7 +1,7 @@
 /* Log records and seals. What is accepted keeps within its bounds, and says the same when it is encoded
  * again. */
 #include "sealed.h"
-#include "volume/record.h"
+#include "volume/format/record.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
 

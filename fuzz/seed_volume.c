@@ -2,9 +2,9 @@
 #include <sys/stat.h>
 
 #include "sealed.h"
-#include "volume/manifest.h"
-#include "volume/page.h"
-#include "volume/record.h"
+#include "volume/format/manifest.h"
+#include "volume/format/page.h"
+#include "volume/format/record.h"
 
 static void save(const char *dir, const char *target, unsigned number, const void *head, size_t head_bytes,
                  const void *bytes, size_t n)

@@ -13,9 +13,9 @@
 #include "base/log.h"
 #include "base/mark.h"
 #include "base/mem.h"
-#include "volume/fold.h"
-#include "volume/pack.h"
-#include "volume/trim_log.h"
+#include "volume/log/trim_log.h"
+#include "volume/map/fold.h"
+#include "volume/map/pack.h"
 #include "volume/volume_state.h"
 
 struct checkpoint {

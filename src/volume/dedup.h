@@ -18,7 +18,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "volume/stored.h"
+#include "volume/format/stored.h"
 
 struct dedup;
 

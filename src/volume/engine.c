@@ -5,8 +5,8 @@
 
 #include "base/log.h"
 #include "base/mem.h"
-#include "volume/fetch.h"
-#include "volume/record.h"
+#include "volume/format/record.h"
+#include "volume/map/fetch.h"
 #include "volume/swap.h"
 #include "volume/volume_state.h"
 

@@ -4,12 +4,12 @@
 
 #include "base/budget.h"
 #include "base/list.h"
-#include "volume/cache.h"
 #include "volume/dedup.h"
 #include "volume/engine.h"
-#include "volume/fetch.h"
-#include "volume/lease.h"
-#include "volume/stored.h"
+#include "volume/format/stored.h"
+#include "volume/map/cache.h"
+#include "volume/map/fetch.h"
+#include "volume/membership/lease.h"
 
 #define UPLOADS_MAX 16u            /* block objects on their way at once, all exports together */
 #define RETRY_NS    (1 * NS_PER_S) /* after NOSPACE */

@@ -9,8 +9,8 @@
 #include "base/mem.h"
 #include "volume/engine_state.h"
 #include "volume/exports.h"
-#include "volume/liveness.h"
-#include "volume/manifest.h"
+#include "volume/format/manifest.h"
+#include "volume/membership/liveness.h"
 #include "volume/swap.h"
 
 #define LOOKS_MAX 16u

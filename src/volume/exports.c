@@ -7,9 +7,9 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "volume/engine_state.h"
-#include "volume/liveness.h"
-#include "volume/manifest.h"
-#include "volume/page.h"
+#include "volume/format/manifest.h"
+#include "volume/format/page.h"
+#include "volume/membership/liveness.h"
 #include "volume/swap.h"
 #include "volume/volume_state.h"
 

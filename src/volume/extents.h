@@ -10,7 +10,7 @@
 #include <uv/tree.h>
 
 #include "base/buf.h"
-#include "volume/stored.h"
+#include "volume/format/stored.h"
 
 /* A piece that is stored, shared by the extents that refer to it. */
 struct piece {

@@ -6,9 +6,9 @@
 #include "base/log.h"
 #include "base/mark.h"
 #include "base/mem.h"
-#include "volume/liveness.h"
-#include "volume/page.h"
-#include "volume/replay.h"
+#include "volume/format/page.h"
+#include "volume/log/replay.h"
+#include "volume/membership/liveness.h"
 #include "volume/volume_state.h"
 
 #define RESTARTS_MAX 50u

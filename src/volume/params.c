@@ -2,7 +2,7 @@
 #include <string.h>
 
 #include "base/bytes.h"
-#include "volume/stored.h"
+#include "volume/format/stored.h"
 #include "volume/volume.h"
 
 enum err export_params_check(struct export_params *p, struct complaint *c)

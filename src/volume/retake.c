@@ -6,7 +6,7 @@
 #include "base/log.h"
 #include "base/mark.h"
 #include "base/mem.h"
-#include "volume/replay.h"
+#include "volume/log/replay.h"
 #include "volume/volume_state.h"
 
 struct retake {

@@ -13,7 +13,7 @@
 
 #include "objstore/objstore.h"
 #include "volume/engine.h"
-#include "volume/manifest.h"
+#include "volume/format/manifest.h"
 
 struct swap {
     struct engine *engine;

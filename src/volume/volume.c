@@ -5,8 +5,8 @@
 
 #include "base/log.h"
 #include "base/mem.h"
-#include "volume/batch.h"
-#include "volume/requests.h"
+#include "volume/log/batch.h"
+#include "volume/read/requests.h"
 #include "volume/upload.h"
 
 /* ------------------------------------------------------------------- answering */

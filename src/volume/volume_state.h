@@ -27,7 +27,7 @@
 
 #include "volume/engine_state.h"
 #include "volume/extents.h"
-#include "volume/manifest.h"
+#include "volume/format/manifest.h"
 #include "volume/swap.h"
 #include "volume/volume.h"
 

@@ -1,6 +1,6 @@
 #include "base/log.h"
 #include "base/mem.h"
-#include "volume/batch.h"
+#include "volume/log/batch.h"
 #include "volume/upload.h"
 
 #define FULL_BLOCKS_MAX 8192u /* remembered; what is forgotten is stored by the next flush */

@@ -15,9 +15,9 @@
 #include "base/bytes.h"
 #include "base/mem.h"
 #include "base/prng.h"
-#include "volume/manifest.h"
-#include "volume/page.h"
-#include "volume/record.h"
+#include "volume/format/manifest.h"
+#include "volume/format/page.h"
+#include "volume/format/record.h"
 
 enum {
     BLOCK = 4096,

@@ -8,8 +8,8 @@
 
 #include "bucket.h"
 #include "process.h"
-#include "volume/manifest.h"
-#include "volume/record.h"
+#include "volume/format/manifest.h"
+#include "volume/format/record.h"
 
 #define SCRIPT_PROCESSES_MAX 60
 #define SCRIPT_EXPORTS_MAX   8

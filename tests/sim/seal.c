@@ -2,7 +2,7 @@
 
 #include "base/bytes.h"
 #include "base/mark.h"
-#include "volume/record.h"
+#include "volume/format/record.h"
 
 bool seal_put(struct bucket *b, const char *export_name, const struct manifest *m, uint64_t slot)
 {

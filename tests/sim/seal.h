@@ -3,7 +3,7 @@
 #define SIM_SEAL_H
 
 #include "bucket.h"
-#include "volume/manifest.h"
+#include "volume/format/manifest.h"
 
 /* False when something is in that slot of the present owner's folder. */
 bool seal_put(struct bucket *, const char *export_name, const struct manifest *, uint64_t slot);

@@ -10,7 +10,7 @@
 #include "base/hash.h"
 #include "base/mem.h"
 #include "base/prng.h"
-#include "volume/stored.h"
+#include "volume/format/stored.h"
 
 /* As docs/FORMAT.md says: bytes 0 to 15 and 48 to the end. */
 static inline void encoded_reseal(uint8_t *bytes, size_t n)

@@ -1,4 +1,4 @@
-#include "volume/cache.h"
+#include "volume/map/cache.h"
 
 #include "base/bytes.h"
 #include "base/mem.h"

@@ -1,9 +1,9 @@
 #include "world.h"
 
 #include "volume/exports.h"
-#include "volume/lease.h"
-#include "volume/manifest.h"
-#include "volume/page.h"
+#include "volume/format/manifest.h"
+#include "volume/format/page.h"
+#include "volume/membership/lease.h"
 #include "volume/volume_state.h"
 
 static struct world w;

@@ -1,8 +1,8 @@
 #include "world.h"
 
-#include "volume/fetch.h"
-#include "volume/page.h"
-#include "volume/record.h"
+#include "volume/format/page.h"
+#include "volume/format/record.h"
+#include "volume/map/fetch.h"
 
 static struct world w;
 

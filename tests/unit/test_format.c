@@ -3,9 +3,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "volume/manifest.h"
-#include "volume/page.h"
-#include "volume/record.h"
+#include "volume/format/manifest.h"
+#include "volume/format/page.h"
+#include "volume/format/record.h"
 
 #include "encoded.h"
 #include "unit.h"

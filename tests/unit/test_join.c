@@ -1,7 +1,7 @@
 #include "world.h"
 
-#include "volume/lease.h"
-#include "volume/manifest.h"
+#include "volume/format/manifest.h"
+#include "volume/membership/lease.h"
 
 static struct world w;
 static struct engine_step step;

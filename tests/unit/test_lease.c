@@ -1,7 +1,7 @@
 #include "world.h"
 
-#include "volume/lease.h"
-#include "volume/manifest.h"
+#include "volume/format/manifest.h"
+#include "volume/membership/lease.h"
 
 #define TTL  (30 * NS_PER_S)
 #define BEAT (TTL / 3)

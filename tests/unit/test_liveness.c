@@ -1,8 +1,8 @@
 #include "world.h"
 
-#include "volume/lease.h"
-#include "volume/liveness.h"
-#include "volume/manifest.h"
+#include "volume/format/manifest.h"
+#include "volume/membership/lease.h"
+#include "volume/membership/liveness.h"
 
 #define TTL  (30 * NS_PER_S)
 #define BEAT (TTL / 3)

@@ -1,4 +1,4 @@
-#include "volume/manifest.h"
+#include "volume/format/manifest.h"
 
 #include <stdio.h>
 

@@ -1,4 +1,4 @@
-#include "volume/page.h"
+#include "volume/format/page.h"
 
 #include "encoded.h"
 #include "unit.h"

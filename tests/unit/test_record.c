@@ -1,4 +1,4 @@
-#include "volume/record.h"
+#include "volume/format/record.h"
 
 #include "encoded.h"
 #include "unit.h"

@@ -1,6 +1,6 @@
 #include "base/bytes.h"
 #include "base/prng.h"
-#include "volume/stored.h"
+#include "volume/format/stored.h"
 #include "volume/volume.h"
 
 #include "unit.h"

@@ -1,7 +1,7 @@
 #include "world.h"
 
-#include "volume/manifest.h"
-#include "volume/page.h"
+#include "volume/format/manifest.h"
+#include "volume/format/page.h"
 #include "volume/swap.h"
 
 static struct world w;

@@ -1,7 +1,7 @@
 #include "world.h"
 
-#include "volume/page.h"
-#include "volume/walk.h"
+#include "volume/format/page.h"
+#include "volume/map/walk.h"
 
 #define BLOCK 4096u
 #define LEAF  ((uint64_t)PAGE_BLOCKS * BLOCK)

@@ -22,9 +22,9 @@
 #include "loop/loop.h"
 #include "objstore/mem.h"
 #include "objstore/objstore.h"
-#include "volume/cache.h"
 #include "volume/dedup.h"
 #include "volume/engine_state.h"
+#include "volume/map/cache.h"
 
 enum fault {
     FAULT_NONE,

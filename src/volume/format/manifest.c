@@ -1,0 +1,308 @@
+#include "volume/format/manifest.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/bytes.h"
+#include "base/mem.h"
+#include "volume/format/document.h"
+#include "volume/format/page.h"
+
+static const char kind[] = "manifest";
+static const char *const states[] = {"open", "closed", "tombstone", "forking"};
+static const char *const trees[] = {"hole", "zeros", "page"};
+
+enum { NAME_OF_OBJECT = 2 * 32 + 1 + 8 };
+
+/* -------------------------------------------------------------------- memory */
+
+void manifest_finish(struct manifest *m)
+{
+    for (size_t i = 0; i < m->snapshot_count; i++)
+        mem_free(m->snapshots[i].name);
+    mem_free(m->snapshots);
+    mem_free(m->segments);
+    memset(m, 0, sizeof *m);
+}
+
+void manifest_copy(struct manifest *to, const struct manifest *from)
+{
+    *to = *from;
+    to->segments = NULL;
+    to->snapshots = NULL;
+    if (from->segment_count)
+        to->segments = mem_dup(from->segments, from->segment_count * sizeof *from->segments);
+    if (from->snapshot_count)
+        to->snapshots = mem_dup(from->snapshots, from->snapshot_count * sizeof *from->snapshots);
+    for (size_t i = 0; i < from->snapshot_count; i++)
+        to->snapshots[i].name = mem_strdup(from->snapshots[i].name);
+}
+
+/* ------------------------------------------------------------- what must hold */
+
+static const char *params_fault(const struct export_params *p)
+{
+    if (p->size == 0 || p->size > INT64_MAX)
+        return "size";
+    if (p->block_size < BLOCK_SIZE_MIN || p->block_size > BLOCK_SIZE_MAX ||
+        (p->block_size & (p->block_size - 1)))
+        return "block_size";
+    if (p->object_size < p->block_size || p->object_size > OBJECT_SIZE_MAX || p->object_size % p->block_size)
+        return "object_size";
+    return NULL;
+}
+
+static bool root_holds(const struct map_root *root, uint32_t block_size, uint64_t size)
+{
+    if (root->level > MAP_LEVEL_MAX || root->tree.kind == SUBTREE_BASE)
+        return false;
+    return root->tree.kind != SUBTREE_PAGE ||
+           (!root->tree.page.self && page_region(block_size, root->level) >= size);
+}
+
+static int compare_names(const void *a, const void *b)
+{
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+static bool names_differ(const struct manifest *m)
+{
+    if (m->snapshot_count < 2)
+        return true;
+    const char **names = mem_calloc(m->snapshot_count, sizeof *names);
+    for (size_t i = 0; i < m->snapshot_count; i++)
+        names[i] = m->snapshots[i].name;
+    qsort(names, m->snapshot_count, sizeof *names, compare_names);
+    bool differ = true;
+    for (size_t i = 1; i < m->snapshot_count; i++)
+        differ = differ && strcmp(names[i - 1], names[i]) != 0;
+    mem_free(names);
+    return differ;
+}
+
+static bool segments_hold(const struct manifest *m)
+{
+    if (m->segment_count > MANIFEST_SEGMENTS_MAX || (m->segment_count && m->state != MANIFEST_OPEN))
+        return false;
+    for (size_t i = 0; i < m->segment_count; i++) {
+        const struct segment *s = &m->segments[i];
+        if (s->from >= s->to || s->to > INT64_MAX || s->epoch == 0 || s->epoch >= m->epoch ||
+            (i > 0 && s->epoch <= m->segments[i - 1].epoch))
+            return false;
+    }
+    return true;
+}
+
+/* The member that is at fault; NULL when all is well. */
+static const char *manifest_fault(const struct manifest *m)
+{
+    const char *fault = params_fault(&m->params);
+    if (fault)
+        return fault;
+    if ((m->epoch == 0 && (m->owner[0] || m->state == MANIFEST_OPEN)))
+        return "epoch";
+    if ((m->epoch == 0) != (m->folder[0] == 0))
+        return "folder";
+    if (!root_holds(&m->root, m->params.block_size, m->params.size))
+        return "root";
+    if (!segments_hold(m))
+        return "segments";
+    for (size_t i = 0; i < m->snapshot_count; i++) {
+        const struct manifest_snapshot *s = &m->snapshots[i];
+        if (!s->name[0] || strlen(s->name) > EXPORT_NAME_MAX || s->size == 0 || s->size > INT64_MAX ||
+            !root_holds(&s->root, m->params.block_size, s->size))
+            return "snapshots";
+    }
+    return m->snapshot_count <= MANIFEST_SNAPSHOTS_MAX && names_differ(m) ? NULL : "snapshots";
+}
+
+/* -------------------------------------------------------------------- making */
+
+static json_t *checked(json_t *v)
+{
+    assert(v);
+    return v;
+}
+
+static json_int_t number(uint64_t v)
+{
+    assert(v <= INT64_MAX);
+    return (json_int_t)v;
+}
+
+static json_t *root_encode(const struct map_root *root)
+{
+    const struct page_ref *page = &root->tree.page;
+    json_t *o = checked(json_pack("{s:i, s:s}", "level", (int)root->level, "tree", trees[root->tree.kind]));
+    if (root->tree.kind != SUBTREE_PAGE)
+        return o;
+    char object[NAME_OF_OBJECT + 1], turn[9], hash[SHA256_HEX];
+    uint8_t turn_bytes[4];
+    hex_encode(page->object.hash.bytes, 32, object);
+    put_be32(turn_bytes, page->object.turn);
+    hex_encode(turn_bytes, 4, turn);
+    object[64] = '-';
+    memcpy(object + 65, turn, sizeof turn);
+    hex_encode(page->hash.bytes, 32, hash);
+    json_t *more = checked(
+        json_pack("{s:s, s:I, s:I, s:s, s:I, s:I, s:I}", "object", object, "offset", (json_int_t)page->offset,
+                  "bytes", (json_int_t)page->bytes, "page", hash, "mapped", number(root->tree.sums.mapped),
+                  "stored", number(root->tree.sums.stored), "objects", number(root->tree.sums.objects)));
+    json_object_update(o, more);
+    json_decref(more);
+    return o;
+}
+
+static json_t *segments_encode(const struct manifest *m)
+{
+    json_t *array = checked(json_array());
+    for (size_t i = 0; i < m->segment_count; i++) {
+        const struct segment *s = &m->segments[i];
+        json_array_append_new(
+            array, checked(json_pack("{s:I, s:s, s:I, s:I}", "epoch", (json_int_t)s->epoch, "folder",
+                                     s->nonce, "from", number(s->from), "to", number(s->to))));
+    }
+    return array;
+}
+
+static json_t *snapshots_encode(const struct manifest *m)
+{
+    json_t *array = checked(json_array());
+    for (size_t i = 0; i < m->snapshot_count; i++) {
+        const struct manifest_snapshot *s = &m->snapshots[i];
+        json_array_append_new(
+            array,
+            checked(json_pack("{s:s, s:I, s:I, s:o}", "name", s->name, "size", number(s->size), "created_ms",
+                              (json_int_t)s->created_ms, "root", root_encode(&s->root))));
+    }
+    return array;
+}
+
+struct buf *manifest_encode(const struct manifest *m)
+{
+    assert(manifest_fault(m) == NULL);
+    json_t *o = document_create(kind);
+    json_t *members = checked(json_pack(
+        "{s:I, s:s, s:s, s:s, s:I, s:I, s:I, s:b, s:I, s:I, s:s, s:s, s:I, s:I, s:o, s:o, s:o}", "serial",
+        number(m->serial), "nonce", m->nonce, "id", m->id, "state", states[m->state], "size",
+        number(m->params.size), "block_size", (json_int_t)m->params.block_size, "object_size",
+        (json_int_t)m->params.object_size, "durable_writes", (int)m->params.durable_writes, "created_ms",
+        (json_int_t)m->created_ms, "epoch", (json_int_t)m->epoch, "owner", m->owner, "folder", m->folder,
+        "position", number(m->position), "breaks", (json_int_t)m->breaks, "root", root_encode(&m->root),
+        "segments", segments_encode(m), "snapshots", snapshots_encode(m)));
+    json_object_update(o, members);
+    json_decref(members);
+    return document_encode(o, MANIFEST_BYTES_MAX);
+}
+
+/* ------------------------------------------------------------------- reading */
+
+static void read_object_name(const struct reader *r, struct object_name *object)
+{
+    char text[NAME_OF_OBJECT + 1];
+    uint8_t turn[4];
+    read_text(r, "object", text, sizeof text);
+    bool right = strlen(text) == NAME_OF_OBJECT && text[64] == '-';
+    if (right) {
+        text[64] = 0;
+        right = hex_decode(text, object->hash.bytes, 32) && hex_decode(text + 65, turn, 4);
+    }
+    if (right)
+        object->turn = get_be32(turn);
+    else
+        reader_refuse(r, "object");
+}
+
+static void read_root(const struct reader *r, struct map_root *root)
+{
+    memset(root, 0, sizeof *root);
+    root->level = (unsigned)read_int(r, "level", 0, MAP_LEVEL_MAX);
+    root->tree.kind = (enum subtree_kind)read_choice(r, "tree", trees, COUNT_OF(trees));
+    if (root->tree.kind != SUBTREE_PAGE)
+        return;
+    struct page_ref *page = &root->tree.page;
+    char hash[SHA256_HEX];
+    read_object_name(r, &page->object);
+    page->bytes = (uint32_t)read_int(r, "bytes", 1, PAGE_BYTES_CAP);
+    page->offset = (uint32_t)read_int(r, "offset", 0, (int64_t)UINT32_MAX - page->bytes);
+    read_hex(r, "page", 64, false, hash);
+    if (hash[0] && !hex_decode(hash, page->hash.bytes, 32))
+        reader_refuse(r, "page");
+    root->tree.sums.mapped = (uint64_t)read_int(r, "mapped", 0, INT64_MAX);
+    root->tree.sums.stored = (uint64_t)read_int(r, "stored", 0, INT64_MAX);
+    root->tree.sums.objects = (uint64_t)read_int(r, "objects", 0, INT64_MAX);
+}
+
+static void read_segments(const struct reader *r, struct manifest *m)
+{
+    const json_t *array = read_array(r, "segments", MANIFEST_SEGMENTS_MAX);
+    m->segment_count = json_array_size(array);
+    m->segments = m->segment_count ? MEM_ARRAY(struct segment, m->segment_count) : NULL;
+    for (size_t i = 0; i < m->segment_count; i++) {
+        struct reader in = read_element(r, array, i, "segments");
+        m->segments[i].epoch = (uint32_t)read_int(&in, "epoch", 1, UINT32_MAX);
+        read_hex(&in, "folder", FOLDER_HEX - 1, false, m->segments[i].nonce);
+        m->segments[i].from = (uint64_t)read_int(&in, "from", 0, INT64_MAX);
+        m->segments[i].to = (uint64_t)read_int(&in, "to", 0, INT64_MAX);
+    }
+}
+
+static void read_snapshots(const struct reader *r, struct manifest *m)
+{
+    const json_t *array = read_array(r, "snapshots", MANIFEST_SNAPSHOTS_MAX);
+    m->snapshot_count = json_array_size(array);
+    m->snapshots = m->snapshot_count ? MEM_ARRAY(struct manifest_snapshot, m->snapshot_count) : NULL;
+    for (size_t i = 0; i < m->snapshot_count; i++) {
+        struct reader in = read_element(r, array, i, "snapshots"), root = read_object(&in, "root");
+        char name[EXPORT_NAME_MAX + 1];
+        read_text(&in, "name", name, sizeof name);
+        m->snapshots[i].name = mem_strdup(name);
+        m->snapshots[i].size = (uint64_t)read_int(&in, "size", 1, INT64_MAX);
+        m->snapshots[i].created_ms = read_int(&in, "created_ms", INT64_MIN, INT64_MAX);
+        read_root(&root, &m->snapshots[i].root);
+    }
+}
+
+static void read_members(const struct reader *r, struct manifest *m)
+{
+    m->serial = (uint64_t)read_int(r, "serial", 0, INT64_MAX);
+    read_hex(r, "nonce", ID_HEX - 1, false, m->nonce);
+    read_hex(r, "id", ID_HEX - 1, false, m->id);
+    m->state = (enum manifest_state)read_choice(r, "state", states, COUNT_OF(states));
+    m->params.size = (uint64_t)read_int(r, "size", 1, INT64_MAX);
+    m->params.block_size = (uint32_t)read_int(r, "block_size", BLOCK_SIZE_MIN, BLOCK_SIZE_MAX);
+    m->params.object_size = (uint32_t)read_int(r, "object_size", BLOCK_SIZE_MIN, OBJECT_SIZE_MAX);
+    m->params.durable_writes = read_bool(r, "durable_writes");
+    m->created_ms = read_int(r, "created_ms", INT64_MIN, INT64_MAX);
+    m->epoch = (uint32_t)read_int(r, "epoch", 0, UINT32_MAX);
+    read_hex(r, "owner", ID_HEX - 1, true, m->owner);
+    read_hex(r, "folder", FOLDER_HEX - 1, true, m->folder);
+    m->position = (uint64_t)read_int(r, "position", 0, INT64_MAX);
+    m->breaks = (uint32_t)read_int(r, "breaks", 0, UINT32_MAX);
+    struct reader root = read_object(r, "root");
+    read_root(&root, &m->root);
+    read_segments(r, m);
+    read_snapshots(r, m);
+}
+
+enum err manifest_parse(const void *bytes, size_t n, struct manifest *m, struct complaint *complaint)
+{
+    json_t *o;
+    enum err err = document_parse(bytes, n, MANIFEST_BYTES_MAX, kind, &o, complaint);
+    if (err)
+        return err;
+    const char *bad = NULL;
+    struct reader r = {o, &bad};
+    struct manifest read = {0};
+    read_members(&r, &read);
+    json_decref(o);
+    if (!bad)
+        bad = manifest_fault(&read);
+    if (bad) {
+        manifest_finish(&read);
+        return complain(complaint, ERR_CORRUPT, "the manifest's \"%s\" is missing or not possible", bad);
+    }
+    *m = read;
+    return ERR_OK;
+}
