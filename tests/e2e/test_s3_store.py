@@ -172,6 +172,16 @@ def test_slow_requests_are_sent_again(case):
 
 
 @on("rgw")
+def test_slow_twice_in_a_row(case):
+    """A GET whose second sending is as slow as the first is sent a third time."""
+    load(case, "put", 100, 20000, 8)
+    relay = FaultyRelay(case.store.daemon.endpoint, lambda r: ("late", 8) if r.number in (60, 61) else None)
+    done = load(case, "get", 100, 20000, 1, endpoint=relay.endpoint)
+    assert done["max_ms"] < 5000 and done["requests"] == 102, done
+    return f"slowest {done['max_ms']} ms"
+
+
+@on("rgw")
 def test_dead_connections_are_found(case):
     load(case, "put", 2, 3000, 1)
     relay = FaultyRelay(case.store.daemon.endpoint, lambda r: "silent" if r.number == 0 else None)

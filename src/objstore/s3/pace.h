@@ -1,8 +1,9 @@
-/* pace.h - how long requests take, when one is slow enough to be sent a second time, and how many may be
+/* pace.h - how long requests take, when one is slow enough to be sent once more, and how many may be
  * under way.
  *
  * A request is slow after 4 times what the slowest percent of the last ones of its kind took, never before
- * PACE_FLOOR_NS. Second sendings are at most one in 20 requests, with PACE_BURST saved up.
+ * PACE_FLOOR_NS; sent again, it is slow once more when as long has passed again. Such sendings are at most
+ * one in 20 requests, with PACE_BURST saved up.
  *
  * At most PACE_WIDTH_MAX requests are under way; throttling halves that (not below PACE_WIDTH_MIN), answers
  * raise it again by one for each full width of them.

@@ -24,8 +24,8 @@ static void drop_attempt(struct s3_request *r, unsigned i)
 void s3_request_leave(struct s3_request *r)
 {
     timer_stop(&r->slow);
-    drop_attempt(r, 0);
-    drop_attempt(r, 1);
+    for (unsigned i = 0; i < S3_ATTEMPTS_MAX; i++)
+        drop_attempt(r, i);
     if (!r->has_place)
         return;
     r->has_place = false;
@@ -70,7 +70,7 @@ static bool may_be_applied(struct s3_request *r)
     if (r->state != S3_RUNNING || r->act != S3_ACT_PUT || !r->conditional)
         return false;
     bool left = false;
-    for (unsigned i = 0; i < 2; i++) {
+    for (unsigned i = 0; i < S3_ATTEMPTS_MAX; i++) {
         if (r->attempts[i]) {
             http_cancel(&r->attempts[i]->call);
             left |= r->attempts[i]->call.left;
@@ -108,8 +108,18 @@ static void patience_over(struct timer *t)
 
 static void attempt_done(struct http_call *);
 
-static void start_attempt(struct s3_request *r, unsigned i, bool fresh)
+static unsigned free_attempt(const struct s3_request *r)
 {
+    unsigned i = 0;
+    while (i < S3_ATTEMPTS_MAX && r->attempts[i])
+        i++;
+    return i;
+}
+
+static void start_attempt(struct s3_request *r, bool fresh)
+{
+    unsigned i = free_attempt(r);
+    assert(i < S3_ATTEMPTS_MAX);
     struct s3_attempt *a = s3_attempt_get(r->s);
     r->attempts[i] = a;
     a->call.done = attempt_done;
@@ -147,9 +157,11 @@ static void is_slow(struct timer *t)
         wait_until_slow(r);
         return;
     }
-    log_debug("s3", "%s is slow: sent a second time", r->req->key);
+    log_debug("s3", "%s is slow: sent once more", r->req->key);
     r->s->base.counters.retries++;
-    start_attempt(r, r->attempts[0] ? 1 : 0, true);
+    start_attempt(r, true);
+    if (free_attempt(r) < S3_ATTEMPTS_MAX)
+        wait_until_slow(r);
 }
 
 static void run(struct s3_request *r)
@@ -160,7 +172,7 @@ static void run(struct s3_request *r)
     r->s->running++;
     if (r->req->priority == OBJSTORE_BACKGROUND)
         r->s->running_background++;
-    start_attempt(r, 0, r->fresh);
+    start_attempt(r, r->fresh);
     r->fresh = false;
     if (may_be_doubled(r))
         wait_until_slow(r);
@@ -306,17 +318,27 @@ static void attempt_done(struct http_call *c)
 {
     struct s3_attempt *a = CONTAINER_OF(c, struct s3_attempt, call);
     struct s3_request *r = a->request;
-    unsigned mine = r->attempts[0] == a ? 0 : 1;
+    unsigned mine = 0, others = 0;
     struct verdict v;
+    for (unsigned i = 0; i < S3_ATTEMPTS_MAX; i++) {
+        if (r->attempts[i] == a)
+            mine = i;
+        else
+            others += r->attempts[i] != NULL;
+    }
     assert(r->attempts[mine] == a);
     verdict_of(c, a->signed_ms, &v);
     note_answer(r, a, &v);
-    if (r->attempts[!mine] && !is_final(v.kind)) {
+    if (others && !is_final(v.kind)) {
         drop_attempt(r, mine);
+        if (!timer_started(&r->slow))
+            wait_until_slow(r);
         return;
     }
     timer_stop(&r->slow);
-    drop_attempt(r, !mine);
+    for (unsigned i = 0; i < S3_ATTEMPTS_MAX; i++)
+        if (i != mine)
+            drop_attempt(r, i);
     step(r, a, &v);
 }
 

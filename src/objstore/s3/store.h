@@ -61,6 +61,8 @@ enum s3_act {
     S3_ACT_LOOK,        /* HEAD: which ETag is there? Before a PUT in emulation; after a doubtful 412 */
 };
 
+#define S3_ATTEMPTS_MAX 3u
+
 struct s3_attempt {
     struct http_call call;
     struct link link; /* among the spare */
@@ -78,7 +80,7 @@ struct s3_request {
     struct link link, all;
     enum s3_state state;
     enum s3_act act;
-    struct s3_attempt *attempts[2]; /* the second is the one sent because the first was slow */
+    struct s3_attempt *attempts[S3_ATTEMPTS_MAX]; /* all but one are sent because the others were slow */
     struct timer wait, slow, patience;
     unsigned tries, refusals;
     bool conditional;  /* a PUT that is sent once */
