@@ -1,6 +1,5 @@
-#include "world.h"
+#include "map_object.h"
 
-#include "volume/format/page.h"
 #include "volume/map/walk.h"
 
 #define BLOCK 4096u
@@ -8,39 +7,6 @@
 #define NODE  (PAGE_CHILDREN * LEAF)
 
 static struct world w;
-
-/* ------------------------------------------------------------- a map object in making */
-
-struct object {
-    struct object_name name;
-    uint8_t *bytes;
-    size_t n;
-};
-
-static void object_init(struct object *o, uint8_t number)
-{
-    memset(o, 0, sizeof *o);
-    memset(o->name.hash.bytes, number, 32);
-}
-
-static struct page_ref object_add(struct object *o, struct buf *page)
-{
-    struct page_ref ref = {.object = o->name, .offset = (uint32_t)o->n, .bytes = (uint32_t)page->bytes};
-    ref.hash = sha256_of(page->data, page->bytes);
-    o->bytes = mem_realloc(o->bytes, o->n + page->bytes);
-    memcpy(o->bytes + o->n, page->data, page->bytes);
-    o->n += page->bytes;
-    buf_unref(page);
-    return ref;
-}
-
-static void object_store(struct object *o)
-{
-    struct key key;
-    key_map(&key, &o->name);
-    world_put(&w, key.text, o->bytes, o->n);
-    mem_free(o->bytes);
-}
 
 static struct piece_ref piece_of(uint8_t number)
 {
