@@ -236,8 +236,8 @@ static void enter(struct diff_side *side, const struct spot *s)
     fetch_page(&side->fetch, &side->wanted, s->level, d->block_size);
 }
 
-/* Of pages of different levels the higher one first: what is below it may be the lower one. A base may be of any
- * level. */
+/* Of pages of different levels the higher one first: what is below it may be the lower one. A base may be of
+ * any level. */
 static void go_down(struct diff *d, const struct spot spots[2])
 {
     const struct spot *a = &spots[0], *b = &spots[1];

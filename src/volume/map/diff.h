@@ -1,16 +1,18 @@
-/* diff.h - where two maps of the same block size differ: both walked from the root down at once, page by page;
- * what is equal by its hash is left unread.
+/* diff.h - where two maps of the same block size differ: both walked from the root down at once, page by
+ * page; what is equal by its hash is left unread.
  *
  * Guarantees
  *   1. Ranges come in order and do not overlap; those that touch are one when they are of one kind.
- *   2. What is not told is the same on both sides: it reads as the same bytes, and is a hole, or zeros, on both.
- *   3. CONTENT may differ: its equality does not follow from the hashes. Pieces are the same where they have the
- *      same hash and lie equally far into the piece, wherever they are stored; data that was written again with
- *      the same bytes, but cut otherwise, is told as different. Data is never the same as a hole or as zeros.
+ *   2. What is not told is the same on both sides: the same bytes, and a hole, or zeros, on both.
+ *   3. CONTENT may differ: its equality does not follow from the hashes. Pieces are the same where they have
+ *      the same hash and lie equally far into the piece, wherever they are stored; data that was written
+ *      again with the same bytes, but cut otherwise, is told as different. Data is never the same as a hole
+ *      or as zeros.
  *   4. ALLOCATION reads as zeros on both sides, but is a hole on one of them only.
- *   5. UNREADABLE lies under a page that is missing or damaged on one of the sides. A page that both have is not
- *      looked at, damaged or not.
- *   6. At most the pages that differ are read (bases apart, each once), a page and its counterpart at the same time.
+ *   5. UNREADABLE lies under a page that is missing or damaged on one of the sides. A page that both have is
+ *      not looked at, damaged or not.
+ *   6. At most the pages that differ are read (bases apart, each once), a page and its counterpart at the
+ *      same time.
  */
 #ifndef VOLUME_DIFF_H
 #define VOLUME_DIFF_H
@@ -51,8 +53,8 @@ struct diff {
     enum objstore_priority priority;
     struct diff_side sides[2];
     uint64_t start, end; /* at most 2^63 */
-    bool (*found)(struct diff *,
-                  const struct difference *); /* false: enough, done follows; may call diff_cancel */
+    /* False: enough, done follows. May call diff_cancel. */
+    bool (*found)(struct diff *, const struct difference *);
     void (*done)(struct diff *);
     enum err err; /* OK (also when something was UNREADABLE), CANCELED */
 
