@@ -24,11 +24,13 @@ struct checkpoint {
     enum { CK_TOKEN, CK_FLUSH, CK_PACK, CK_FOLD, CK_WAIT_SWAP, CK_SWAP, CK_TRIM } state;
     bool closing, stopped;
     uint64_t flushed_at; /* FLUSH is over when so many batches were applied */
+    struct list changes; /* struct volume_change: waited when FLUSH began, and are made in SWAP */
     const struct log_folder *folder;
     uint64_t slot;           /* the position */
     uint64_t bytes, records; /* of log, before it */
     struct pack pack;
     struct fold fold;
+    unsigned level; /* of the root to be */
     struct map_root root;
     struct manifest next;
     struct swap swap;
@@ -53,15 +55,25 @@ static void give_back_token(struct checkpoint *c)
     loop_post(e->loop, &next->volume->pump);
 }
 
+/* What was not made waits for the next checkpoint, before what has come since. */
+static void put_back_changes(struct checkpoint *c)
+{
+    for (struct link *k; (k = list_last(&c->changes)); list_push_front(&c->volume->changes, k))
+        list_remove(k);
+}
+
 static void end(struct checkpoint *c)
 {
     struct volume *v = c->volume;
     give_back_token(c);
+    put_back_changes(c);
     list_remove(&c->turn);
     manifest_finish(&c->next);
     v->checkpoint = NULL;
     mem_free(c);
-    if (v->checkpoint_wanted && !v->lost && !v->abandoned)
+    if (v->lost || v->abandoned)
+        changes_refuse(v, &v->changes, v->lost ? ERR_FENCED : ERR_CANCELED);
+    if ((v->checkpoint_wanted || !list_empty(&v->changes)) && !v->lost && !v->abandoned)
         checkpoint_want(v);
     else if (v->log_records && !v->lost)
         timer_start(v->engine->loop, &v->checkpoint_timer, v->engine->config.checkpoint_interval_ns);
@@ -113,8 +125,12 @@ static void swapped(struct swap *s)
     struct volume *v = c->volume;
     v->swapping = false;
     if (s->err) {
-        if (s->err == ERR_CONFLICT)
+        if (s->err == ERR_CONFLICT) {
+            changes_compare(v, &c->changes, &c->next, &s->found);
             manifest_finish(&s->found);
+        } else if (s->err == ERR_UNKNOWN) {
+            changes_refuse(v, &c->changes, ERR_UNKNOWN);
+        }
         undo_folding(v);
         if (!c->stopped)
             retake_start(v, "its manifest was replaced by somebody else");
@@ -126,13 +142,17 @@ static void swapped(struct swap *s)
     v->manifest = c->next;
     memset(&c->next, 0, sizeof c->next);
     snprintf(v->etag, sizeof v->etag, "%s", s->etag);
-    v->root = c->root;
+    v->root = v->manifest.root;
+    v->params.size = v->manifest.params.size;
     extents_clear(&v->folding);
     v->log_bytes -= c->bytes;
     v->log_records -= c->records;
     v->checkpoint_first = false;
     v->closed = c->closing;
     v->checkpoints++;
+    if (!list_empty(&c->changes))
+        mark_hit("change-made");
+    changes_confirm(v, &c->changes);
     loop_post(v->engine->loop, &v->pump);
     if (c->stopped)
         end(c);
@@ -168,6 +188,7 @@ static void start_swap(struct checkpoint *c)
     manifest_copy(&c->next, &v->manifest);
     c->next.root = c->root;
     cut_segments(c, &c->next);
+    changes_make(v, &c->changes, &c->next);
     if (c->closing) {
         c->next.state = MANIFEST_CLOSED;
         c->next.owner[0] = '\0';
@@ -196,6 +217,13 @@ static void folded(struct fold *f)
     checkpoint_poke(c->volume);
 }
 
+static void start_fold(struct checkpoint *c)
+{
+    c->state = CK_FOLD;
+    c->fold = (struct fold){.volume = c->volume, .level = c->level, .done = folded};
+    fold_start(&c->fold);
+}
+
 static void packed(struct pack *p)
 {
     struct checkpoint *c = CONTAINER_OF(p, struct checkpoint, pack);
@@ -204,20 +232,34 @@ static void packed(struct pack *p)
         end(c);
         return;
     }
-    c->state = CK_FOLD;
-    c->fold = (struct fold){.volume = c->volume, .done = folded};
-    fold_start(&c->fold);
+    start_fold(c);
+}
+
+/* The root's level is what the size to come needs. */
+static unsigned level_to_be(const struct checkpoint *c)
+{
+    const struct volume *v = c->volume;
+    return MAX(v->root.level, page_root_level(v->params.block_size, changes_size(v, &c->changes)));
 }
 
 static void freeze(struct checkpoint *c)
 {
     struct volume *v = c->volume;
+    if (v->batches_applied < c->flushed_at)
+        put_back_changes(c); /* a full log cut the flush short */
+    c->level = level_to_be(c);
     extents_move(&v->folding, &v->logged);
     c->folder = v->folder;
     c->slot = v->stored_end;
     c->bytes = v->log_bytes;
     c->records = v->log_records;
     c->root = v->root;
+    if (v->root.tree.kind == SUBTREE_HOLE)
+        c->root.level = c->level;
+    if (extents_empty(&v->folding) && c->root.level < c->level) {
+        start_fold(c);
+        return;
+    }
     if (extents_empty(&v->folding)) {
         c->state = CK_WAIT_SWAP;
         start_swap(c);
@@ -245,6 +287,8 @@ static void start_flush(struct checkpoint *c)
     struct volume *v = c->volume;
     c->state = CK_FLUSH;
     c->closing = v->closing && !log_is_full(v) && !v->checkpoint_first;
+    for (struct link *k; (k = list_pop(&v->changes));)
+        list_push(&c->changes, k);
     log_flush(v, NULL);
     c->flushed_at = v->batches_taken + !extents_empty(&v->queued);
 }
@@ -272,10 +316,12 @@ void checkpoint_poke(struct volume *v)
         c->closing =
             false; /* no flush can end before a checkpoint; the close asks for another one after it */
     if (c->state == CK_FLUSH && flush_is_over(c)) {
-        if (!c->closing && nothing_to_do(v))
+        if (!c->closing && nothing_to_do(v) && !changes_need_swap(&c->changes)) {
+            changes_confirm(v, &c->changes);
             end(c);
-        else
+        } else {
             freeze(c);
+        }
     } else if (c->state == CK_WAIT_SWAP) {
         start_swap(c);
     }
@@ -294,6 +340,7 @@ void checkpoint_want(struct volume *v)
         return;
     struct checkpoint *c = MEM_NEW(struct checkpoint);
     c->volume = v;
+    list_init(&c->changes);
     v->checkpoint = c;
     v->checkpoint_wanted = false;
     timer_stop(&v->checkpoint_timer);

@@ -31,6 +31,7 @@ static void stop_everything(struct volume *v)
 {
     log_stop(v, ERR_CANCELED);
     checkpoint_stop(v);
+    changes_refuse(v, &v->changes, ERR_CANCELED);
     retake_stop(v);
     LIST_EACH(&v->write_backs, k)
     upload_cancel(CONTAINER_OF(k, struct upload, link));

@@ -29,18 +29,33 @@ enum err export_params_check(struct export_params *p, struct complaint *c)
     return ERR_OK;
 }
 
+static enum err name_check(const char *name, const char *whose, struct complaint *c)
+{
+    if (!name[0])
+        return complain(c, ERR_INVALID, "the name of %s is not empty", whose);
+    for (const char *at = name; *at; at++) {
+        if ((unsigned char)*at < 0x20 || *at == 0x7f)
+            return complain(c, ERR_INVALID, "the name of %s has no control characters", whose);
+        if (*at == '@')
+            return complain(c, ERR_INVALID, "the name of %s has no '@', which goes before a snapshot's name",
+                            whose);
+    }
+    return ERR_OK;
+}
+
+enum err snapshot_name_check(const char *name, struct complaint *c)
+{
+    if (strlen(name) > EXPORT_NAME_MAX)
+        return complain(c, ERR_INVALID, "the name of a snapshot has at most %d bytes", EXPORT_NAME_MAX);
+    return name_check(name, "a snapshot", c);
+}
+
 enum err export_name_check(const char *name, struct complaint *c)
 {
     char encoded[EXPORT_NAME_MAX + 1];
-    if (!name[0])
-        return complain(c, ERR_INVALID, "the name of an export is not empty");
-    for (const char *at = name; *at; at++) {
-        if ((unsigned char)*at < 0x20 || *at == 0x7f)
-            return complain(c, ERR_INVALID, "the name of an export has no control characters");
-        if (*at == '@')
-            return complain(c, ERR_INVALID,
-                            "the name of an export has no '@', which goes before a snapshot's name");
-    }
+    enum err err = name_check(name, "an export", c);
+    if (err)
+        return err;
     if (name_encode(name, encoded))
         return complain(c, ERR_INVALID,
                         "the name is too long: it has at most %d bytes, where every byte but letters, "

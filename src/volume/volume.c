@@ -57,6 +57,7 @@ void volume_lose(struct volume *v, enum err why)
     volume_refuse_waiting(v->engine, v, ERR_FENCED);
     log_stop(v, ERR_FENCED);
     checkpoint_stop(v);
+    changes_refuse(v, &v->changes, ERR_FENCED);
     LIST_EACH(&v->write_backs, k)
     upload_cancel(CONTAINER_OF(k, struct upload, link));
     volume_release_answers(v->engine);
@@ -308,6 +309,7 @@ struct volume *volume_create(struct engine *e, const char *name, const struct ex
     list_init(&v->batches);
     list_init(&v->write_backs);
     list_init(&v->answers);
+    list_init(&v->changes);
     extents_init(&v->dirty, &e->write_budget);
     extents_init(&v->queued, &e->write_budget);
     extents_init(&v->logged, &e->inline_budget);
@@ -347,6 +349,7 @@ void volume_free(struct volume *v)
 {
     struct link *k;
     assert(!v->checkpoint && !v->retake && list_empty(&v->write_backs) && list_empty(&v->answers));
+    assert(list_empty(&v->changes));
     list_remove(&v->link);
     timer_stop(&v->flush_timer);
     timer_stop(&v->checkpoint_timer);

@@ -178,6 +178,42 @@ void volume_req_finish(struct volume_req *);
  * completed request and done is not called. False: nothing happened; submit it. */
 bool volume_read_now(struct volume *, struct volume_req *);
 
+/* ------------------------------------------------------------------------ changes */
+
+/* What changes in the manifest of a live volume. It is made in the manifest swap of a checkpoint that begins
+ * after the call: a snapshot contains everything answered before the call, and is the export's state at one
+ * moment before its own answer. Several that wait share one checkpoint and take effect in their order. */
+enum volume_change_verb {
+    VOLUME_SNAPSHOT,        /* CONFLICT: there is one of that name. INVALID: the name, or too many */
+    VOLUME_REMOVE_SNAPSHOT, /* NOTFOUND */
+    VOLUME_RESIZE,          /* INVALID: out of bounds, or less than now without `shrink` */
+    VOLUME_CHECKPOINT,      /* only that: the manifest says all that was answered before */
+};
+
+struct volume_change {
+    struct volume *volume;
+    enum volume_change_verb verb;
+    const char *name; /* of the snapshot; the caller's until done */
+    uint64_t size;    /* RESIZE: volume_info says so when it is done. New requests may then reach so far */
+    bool shrink; /* RESIZE: to less as well. The caller is the only user, no request reaches beyond the new
+                       * size any more, and what lies there was trimmed */
+    void (*done)(struct volume_change *);
+
+    /* OK; as above; FENCED: the export was lost before it was made, as far as is known; CANCELED: the close was
+     * abandoned before; UNKNOWN: likewise, but it may have been made */
+    enum err err;
+    struct complaint complaint;
+
+    struct link link; /* private */
+    struct task task;
+};
+
+/* done follows once, from the loop. The volume is not closing; closed while changes wait, it makes them before
+ * it is closed, and they are done before the close is. Waits for the store. */
+void volume_change(struct volume_change *);
+/* INVALID with a complaint for the empty name, '@', control characters and more than EXPORT_NAME_MAX bytes. */
+MUST_CHECK enum err snapshot_name_check(const char *name, struct complaint *);
+
 struct volume_stats {
     uint64_t dirty_bytes, logged_bytes, log_records;
     uint64_t checkpoints, records_written;

@@ -90,6 +90,7 @@ struct volume {
     struct task pump;
     struct checkpoint *checkpoint;
     bool checkpoint_wanted;
+    struct list changes;   /* struct volume_change: wait for a checkpoint */
     struct retake *retake; /* fenced: taking a new epoch (DESIGN §4.6) */
     bool fenced;           /* nothing new is sent into the log until the retake is done */
     struct list answers;   /* struct volume_req: held while fenced */
@@ -152,6 +153,21 @@ void checkpoint_want(struct volume *);     /* starts one now, or when the one un
 void checkpoint_consider(struct volume *); /* starts one if the log or the inline budget asks for it */
 void checkpoint_poke(struct volume *);     /* what it waits for may have come about */
 void checkpoint_stop(struct volume *);     /* ends the one under way soon */
+
+/* ----------------------------------------------------------------------- change.c */
+
+/* The export's size when all of them have been made. */
+uint64_t changes_size(const struct volume *, const struct list *changes);
+/* False when the manifest is as they want it once nothing is left to be folded. */
+bool changes_need_swap(const struct list *changes);
+/* Makes them in `next`, whose root is the new one, each as far as it is possible. */
+void changes_make(struct volume *, struct list *changes, struct manifest *next);
+/* `next` is confirmed: all are done, each as far as it was possible. */
+void changes_confirm(struct volume *, struct list *changes);
+/* `next` was refused: done with OK are those that `found` shows to have been made before. */
+void changes_compare(struct volume *, struct list *changes, const struct manifest *next,
+                     const struct manifest *found);
+void changes_refuse(struct volume *, struct list *changes, enum err why);
 
 /* ------------------------------------------------------------------------ close.c */
 

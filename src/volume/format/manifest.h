@@ -53,6 +53,15 @@ struct manifest {
 void manifest_finish(struct manifest *);
 void manifest_copy(struct manifest *to, const struct manifest *from); /* `to` is uninitialised or finished */
 
+/* The one of that name; NULL: there is none. */
+struct manifest_snapshot *manifest_snapshot(const struct manifest *, const char *name);
+/* Of its root and size as they are. CONFLICT: there is one of that name. INVALID: the name, or too many. The
+ * complaint names `export`. */
+MUST_CHECK enum err manifest_add_snapshot(struct manifest *, const char *export, const char *name,
+                                          int64_t created_ms, struct complaint *);
+MUST_CHECK enum err manifest_remove_snapshot(struct manifest *, const char *export, const char *name,
+                                             struct complaint *); /* NOTFOUND */
+
 struct buf *manifest_encode(const struct manifest *);
 /* CORRUPT (checksum, syntax, a field missing or out of bounds), UNSUPPORTED (a newer version; complaint says
  * so). `m` is untouched on failure. Unknown members are ignored. */

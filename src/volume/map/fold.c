@@ -438,9 +438,8 @@ static void finish(struct fold *f)
     f->state = ENDED;
     f->err = f->canceled ? ERR_CANCELED : ERR_OK;
     if (!f->err)
-        f->root =
-            (struct map_root){.level = f->volume->root.level,
-                              .tree = named(f, f->frames[0].children[0], f->frames[0].object_numbers[0])};
+        f->root = (struct map_root){
+            .level = f->level, .tree = named(f, f->frames[0].children[0], f->frames[0].object_numbers[0])};
     for (unsigned i = 0; i < MAP_LEVEL_MAX + 2; i++) {
         mem_free(f->frames[i].children);
         mem_free(f->frames[i].object_numbers);
@@ -468,6 +467,24 @@ static void fold_step(struct fold *f)
         finish(f);
 }
 
+/* An old root below the new one's level is the first child of the first child ... of a node where nothing else
+ * is. */
+static void enter_root(struct fold *f)
+{
+    const struct map_root *old = &f->volume->root;
+    push_frame(f, f->level + 1, 0);
+    f->frames[0].children[0] = (struct subtree){.kind = SUBTREE_HOLE};
+    for (unsigned level = f->level; level > old->level && old->tree.kind != SUBTREE_HOLE; level--) {
+        push_frame(f, level, 0);
+        struct fold_frame *frame = top(f);
+        for (unsigned i = 0; i < PAGE_CHILDREN; i++) {
+            frame->children[i] = (struct subtree){.kind = SUBTREE_HOLE};
+            frame->object_numbers[i] = 0;
+        }
+    }
+    top(f)->children[0] = old->tree;
+}
+
 void fold_start(struct fold *f)
 {
     struct volume *v = f->volume;
@@ -479,8 +496,7 @@ void fold_start(struct fold *f)
     f->object_number = 0;
     f->stored = NULL;
     f->canceled = f->busy = false;
-    push_frame(f, v->root.level + 1, 0);
-    f->frames[0].children[0] = v->root.tree;
+    enter_root(f);
     f->state = NEXT_CHILD;
     f->task = (struct task){.run = task_run};
     loop_post(v->engine->loop, &f->task);

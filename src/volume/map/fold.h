@@ -19,6 +19,7 @@ struct fold_frame;
 
 struct fold {
     struct volume *volume;
+    unsigned level; /* of the new root, not below the old one's */
     void (*done)(struct fold *);
     enum err err;         /* OK CANCELED */
     struct map_root root; /* OK: the new one */

@@ -1,0 +1,42 @@
+/* The table of snapshots in a manifest. */
+#include <string.h>
+
+#include "base/mem.h"
+#include "volume/format/manifest.h"
+
+struct manifest_snapshot *manifest_snapshot(const struct manifest *m, const char *name)
+{
+    for (size_t i = 0; i < m->snapshot_count; i++)
+        if (strcmp(m->snapshots[i].name, name) == 0)
+            return &m->snapshots[i];
+    return NULL;
+}
+
+enum err manifest_add_snapshot(struct manifest *m, const char *export, const char *name, int64_t created_ms,
+                               struct complaint *c)
+{
+    enum err err = snapshot_name_check(name, c);
+    if (err)
+        return err;
+    if (manifest_snapshot(m, name))
+        return complain(c, ERR_CONFLICT, "export %s has a snapshot %s already", export, name);
+    if (m->snapshot_count >= MANIFEST_SNAPSHOTS_MAX)
+        return complain(c, ERR_INVALID, "export %s has %u snapshots, and can have no more: remove some first",
+                        export, MANIFEST_SNAPSHOTS_MAX);
+    m->snapshots = mem_realloc(m->snapshots, (m->snapshot_count + 1) * sizeof *m->snapshots);
+    m->snapshots[m->snapshot_count++] = (struct manifest_snapshot){
+        .name = mem_strdup(name), .size = m->params.size, .created_ms = created_ms, .root = m->root};
+    return ERR_OK;
+}
+
+enum err manifest_remove_snapshot(struct manifest *m, const char *export, const char *name,
+                                  struct complaint *c)
+{
+    struct manifest_snapshot *s = manifest_snapshot(m, name);
+    if (!s)
+        return complain(c, ERR_NOTFOUND, "export %s has no snapshot %s", export, name);
+    mem_free(s->name);
+    size_t at = (size_t)(s - m->snapshots);
+    memmove(s, s + 1, (--m->snapshot_count - at) * sizeof *s);
+    return ERR_OK;
+}
