@@ -195,12 +195,12 @@ struct volume_change {
     enum volume_change_verb verb;
     const char *name; /* of the snapshot; the caller's until done */
     uint64_t size;    /* RESIZE: volume_info says so when it is done. New requests may then reach so far */
-    bool shrink; /* RESIZE: to less as well. The caller is the only user, no request reaches beyond the new
+    bool shrink; /* RESIZE: to less as well. The caller is the only user, no request reaches past the new
                        * size any more, and what lies there was trimmed */
     void (*done)(struct volume_change *);
 
-    /* OK; as above; FENCED: the export was lost before it was made, as far as is known; CANCELED: the close was
-     * abandoned before; UNKNOWN: likewise, but it may have been made */
+    /* OK; as above; FENCED: the export was lost before it was made, as far as is known; CANCELED: the close
+     * was abandoned before; UNKNOWN: likewise, but it may have been made */
     enum err err;
     struct complaint complaint;
 
@@ -208,10 +208,10 @@ struct volume_change {
     struct task task;
 };
 
-/* done follows once, from the loop. The volume is not closing; closed while changes wait, it makes them before
- * it is closed, and they are done before the close is. Waits for the store. */
+/* done follows once, from the loop. The volume is not closing; closed while changes wait, it makes them
+ * before it is closed, and they are done before the close is. Waits for the store. */
 void volume_change(struct volume_change *);
-/* INVALID with a complaint for the empty name, '@', control characters and more than EXPORT_NAME_MAX bytes. */
+/* INVALID with a complaint for the empty name, a @, control characters, more than EXPORT_NAME_MAX bytes. */
 MUST_CHECK enum err snapshot_name_check(const char *name, struct complaint *);
 
 struct volume_stats {

@@ -467,8 +467,8 @@ static void fold_step(struct fold *f)
         finish(f);
 }
 
-/* An old root below the new one's level is the first child of the first child ... of a node where nothing else
- * is. */
+/* An old root below the new one's level is the first child of the first child ... of a node where
+ * nothing else is. */
 static void enter_root(struct fold *f)
 {
     const struct map_root *old = &f->volume->root;
