@@ -22,7 +22,7 @@ static struct arena *entered;
 void arena_init(struct arena *a)
 {
     list_init(&a->blocks);
-    a->count = a->bytes = 0;
+    a->count = a->bytes = a->bytes_max = 0;
 }
 
 struct arena *arena_enter(struct arena *a)
@@ -70,6 +70,7 @@ static struct block *make(size_t bytes)
     b->bytes = bytes;
     b->arena->count++;
     b->arena->bytes += bytes;
+    b->arena->bytes_max = MAX(b->arena->bytes_max, b->arena->bytes);
     list_push(&b->arena->blocks, &b->link);
     return b;
 }

@@ -15,6 +15,7 @@
 struct arena {
     struct list blocks;
     size_t count, bytes;
+    size_t bytes_max; /* the most there was since it was last set to `bytes` */
 };
 
 void arena_init(struct arena *);

@@ -12,13 +12,14 @@
 #define PIECE_BYTES  56u
 #define OBJECT_BYTES 36u
 
-enum { NEXT_PAGE, RESOLVING, LOADING, PACKING, DRAINING, ENDED };
+enum { NEXT_PAGE, LOOKING, GATHERING, PACKING, DRAINING, ENDED };
 
 /* One block of the page at hand, as it would be. */
 struct pack_block {
     unsigned extents;
     uint64_t data_start, data_end; /* from the first to the last byte that is data */
-    bool has_data, unreadable, in_pieces;
+    bool has_data, logged;         /* logged: some of it is in log records only */
+    bool whole;                    /* to be written anew */
 };
 
 static void pack_step(struct pack *);
@@ -65,14 +66,10 @@ static bool next_page(struct pack *p)
 
 /* ------------------------------------------------------- what the page would look like */
 
-static bool add_load(struct pack *p, uint64_t start, uint64_t end, bool logged)
+static size_t block_count(const struct pack *p)
 {
-    if (p->load_count == p->load_room) {
-        p->load_room = p->load_room ? 2 * p->load_room : 16;
-        p->loads = mem_realloc(p->loads, p->load_room * sizeof *p->loads);
-    }
-    p->loads[p->load_count++] = (struct pack_load){.start = start, .end = end, .logged = logged};
-    return true;
+    uint64_t size = p->volume->params.block_size;
+    return (size_t)((p->region_end - p->at + size - 1) / size);
 }
 
 static void count_in_block(struct pack *p, const struct stretch *s, uint64_t start, uint64_t end)
@@ -85,7 +82,7 @@ static void count_in_block(struct pack *p, const struct stretch *s, uint64_t sta
         b->extents++;
         p->encoded_bytes += EXTENT_BYTES + (data ? PIECE_BYTES : 0);
     }
-    b->unreadable |= s->kind == STRETCH_UNREADABLE;
+    b->logged |= s->kind == STRETCH_LOGGED;
     if (data) {
         if (!b->has_data)
             b->data_start = start;
@@ -100,8 +97,6 @@ static bool count_stretch(struct resolve *r, const struct stretch *s)
 {
     struct pack *p = CONTAINER_OF(r, struct pack, resolve);
     uint64_t size = p->volume->params.block_size, stop = s->start + s->bytes;
-    if (s->kind == STRETCH_LOGGED)
-        add_load(p, s->start, stop, true);
     for (uint64_t at = s->start, next; at < stop; at = next) {
         next = MIN(stop, (at / size + 1) * size);
         count_in_block(p, s, at, next);
@@ -111,17 +106,15 @@ static bool count_stretch(struct resolve *r, const struct stretch *s)
 
 static void choose_blocks(struct pack *p)
 {
-    size_t objects = 0, blocks = (size_t)((p->region_end - p->at + p->volume->params.block_size - 1) /
-                                          p->volume->params.block_size);
+    size_t objects = 0, blocks = block_count(p);
     for (size_t i = 0; i < blocks; i++)
         objects += p->blocks[i].extents ? 1 : 0;
     unsigned limit = p->encoded_bytes + objects * OBJECT_BYTES > PAGE_BYTES_MAX ? 2 : BLOCK_EXTENTS_MAX;
     for (size_t i = 0; i < blocks; i++) {
-        const struct pack_block *b = &p->blocks[i];
-        if (b->extents < limit || b->unreadable || !b->has_data)
-            continue;
-        mark_hit("block-consolidated");
-        add_load(p, b->data_start, b->data_end, false);
+        struct pack_block *b = &p->blocks[i];
+        b->whole = b->extents >= limit && b->has_data;
+        if (b->whole)
+            mark_hit("block-consolidated");
     }
 }
 
@@ -130,80 +123,49 @@ static void resolved(struct resolve *r)
     pack_step(CONTAINER_OF(r, struct pack, resolve));
 }
 
-static void look_at_page(struct pack *p)
+static void look_on(struct pack *p)
 {
-    memset(p->blocks, 0, PAGE_BLOCKS * sizeof *p->blocks);
-    p->load_count = p->load = 0;
-    p->encoded_bytes = 0;
-    p->last_kind = -1;
-    p->state = RESOLVING;
+    p->state = LOOKING;
     p->resolve = (struct resolve){.volume = p->volume,
                                   .layers = RESOLVE_FOLDING,
-                                  .start = p->at,
+                                  .start = p->looked,
                                   .end = p->region_end,
+                                  .parts_max = PACK_LOOK_PARTS,
                                   .found = count_stretch,
                                   .done = resolved};
     resolve_start(&p->resolve);
 }
 
+static void look_at_page(struct pack *p)
+{
+    memset(p->blocks, 0, PAGE_BLOCKS * sizeof *p->blocks);
+    p->block = 0;
+    p->encoded_bytes = 0;
+    p->last_kind = -1;
+    p->looked = p->scanned = p->at;
+    look_on(p);
+}
+
 /* ------------------------------------------------------- bringing data into memory */
 
-static void read_done(struct range_read *r)
+static void gathered(struct gather *g)
 {
-    pack_step(CONTAINER_OF(r, struct pack, read));
+    struct pack *p = CONTAINER_OF(g, struct pack, gather);
+    p->loaded += g->bytes;
+    p->in_hand += g->bytes;
+    pack_step(p);
 }
 
-static void load_next(struct pack *p)
+static void gather_block(struct pack *p, size_t i)
 {
-    const struct pack_load *l = &p->loads[p->load];
-    p->read = (struct range_read){
-        .volume = p->volume, .layers = RESOLVE_FOLDING, .start = l->start, .end = l->end, .done = read_done};
-    range_read_start(&p->read);
-}
-
-static struct buf *joined(struct engine *e, const struct volume_segment *segments, size_t count, size_t bytes)
-{
-    budget_take(&e->inline_budget, buf_cost(bytes));
-    struct buf *b = buf_create_charged(bytes, &e->inline_budget);
-    uint8_t *to = b->data;
-    for (size_t i = 0; i < count; i++) {
-        size_t n = (size_t)segments[i].bytes;
-        if (segments[i].kind == VOLUME_DATA)
-            memcpy(to, segments[i].buf->data + segments[i].skip, n);
-        else
-            memset(to, 0, n);
-        to += n;
-    }
-    return b;
-}
-
-/* A log record that can no longer be read: its data is lost, and reading it must say so ever after. */
-static void put_lost(struct volume *v, const struct pack_load *l)
-{
-    log_error("checkpoint", "%s: %llu bytes at %llu were in a log record that cannot be read: lost", v->name,
-              (unsigned long long)(l->end - l->start), (unsigned long long)l->start);
-    struct piece_ref nowhere = {.bytes = (uint32_t)(l->end - l->start),
-                                .stored_bytes = (uint32_t)(l->end - l->start)};
-    struct content c = {.kind = CONTENT_PIECE, .piece = piece_create(&nowhere)};
-    extents_put(&v->folding, l->start, l->end, &c);
-    piece_unref(c.piece);
-}
-
-static void loaded(struct pack *p)
-{
-    struct volume *v = p->volume;
-    const struct pack_load *l = &p->loads[p->load++];
-    if (p->read.err == ERR_OK) {
-        struct content c = {.kind = CONTENT_DATA};
-        c.data.buf = joined(v->engine, p->read.segments, p->read.count, (size_t)(l->end - l->start));
-        c.data.generation = ++v->engine->generations;
-        extents_put(&v->folding, l->start, l->end, &c);
-        buf_unref(c.data.buf);
-        range_segments_drop(p->read.segments, p->read.count);
-        mem_free(p->read.segments);
-    } else if (p->read.err == ERR_CORRUPT && l->logged) {
-        put_lost(v, l);
-    }
+    const struct pack_block *b = &p->blocks[i];
+    p->state = GATHERING;
+    p->gather = (struct gather){.volume = p->volume,
+                                .start = b->data_start,
+                                .end = b->data_end,
+                                .only_logged = !b->whole,
+                                .done = gathered};
+    gather_start(&p->gather);
 }
 
 /* ------------------------------------------------------------------------ uploading */
@@ -218,6 +180,7 @@ static void upload_done(struct upload *u)
     }
     if (u->err == ERR_OK)
         upload_apply(u, &p->volume->folding);
+    p->loaded -= u->number;
     list_remove(&u->link);
     upload_destroy(u);
     p->upload_count--;
@@ -242,17 +205,19 @@ static void send_upload(struct pack *p)
     p->upload = NULL;
     u->owner = p;
     u->done = upload_done;
+    u->number = p->in_hand;
+    p->in_hand = 0;
     list_push(&p->uploads, &u->link);
     p->upload_count++;
     upload_start(u);
 }
 
 /* False: enough is on its way; goes on when some of it has arrived. */
-static bool pack_page(struct pack *p)
+static bool pack_up_to(struct pack *p, uint64_t end)
 {
     struct volume *v = p->volume;
     struct extent *e;
-    while ((e = extents_from(&v->folding, p->scanned)) && e->start < p->region_end) {
+    while ((e = extents_from(&v->folding, p->scanned)) && e->start < end) {
         bool full = false;
         if (e->content.kind != CONTENT_DATA) {
             p->scanned = e->end;
@@ -269,6 +234,35 @@ static bool pack_page(struct pack *p)
             p->scanned = next ? next->start : p->region_end;
     }
     return true;
+}
+
+/* There is memory for another block; else what is in hand is sent on its way. */
+static bool may_gather(struct pack *p)
+{
+    if (p->loaded < PACK_LOADED_MAX)
+        return true;
+    if (p->upload && p->in_hand && p->upload_count < PACK_UPLOADS) {
+        mark_hit("pack-memory-bound");
+        send_upload(p);
+    }
+    return p->upload_count == 0;
+}
+
+/* True: the page is done. Else it waits for a block, or for uploads. */
+static bool pack_page(struct pack *p)
+{
+    size_t blocks = block_count(p);
+    p->state = PACKING;
+    while (p->block < blocks && !p->blocks[p->block].whole && !p->blocks[p->block].logged)
+        p->block++;
+    uint64_t stop = p->block < blocks ? p->at + p->block * p->volume->params.block_size : p->region_end;
+    if (!pack_up_to(p, stop))
+        return false;
+    if (p->block == blocks)
+        return true;
+    if (may_gather(p))
+        gather_block(p, p->block++);
+    return false;
 }
 
 /* --------------------------------------------------------------------------- machine */
@@ -291,47 +285,43 @@ static void finish(struct pack *p)
     timer_stop(&p->retry);
     upload_destroy(p->upload);
     p->upload = NULL;
-    mem_free(p->loads);
     mem_free(p->blocks);
-    p->loads = NULL;
     p->blocks = NULL;
     p->err = p->canceled ? ERR_CANCELED : ERR_OK;
     p->done(p);
 }
 
+static void pack_next(struct pack *p)
+{
+    if (next_page(p)) {
+        look_at_page(p);
+        return;
+    }
+    if (p->upload)
+        send_upload(p);
+    p->state = DRAINING;
+    step_soon(p);
+}
+
 static void pack_step(struct pack *p)
 {
-    if (p->state == LOADING && p->load < p->load_count)
-        loaded(p);
     if (p->canceled) {
         finish(p);
         return;
     }
     switch (p->state) {
     case NEXT_PAGE:
-        if (next_page(p)) {
-            look_at_page(p);
-            return;
-        }
-        if (p->upload)
-            send_upload(p);
-        p->state = DRAINING;
-        step_soon(p);
+        pack_next(p);
         return;
-    case RESOLVING:
+    case LOOKING:
+        p->looked = p->resolve.end;
+        if (p->looked < p->region_end) {
+            look_on(p);
+            return;
+        }
         choose_blocks(p);
-        p->state = LOADING;
-        if (p->load < p->load_count) {
-            load_next(p);
-            return;
-        }
         break;
-    case LOADING:
-        if (p->load < p->load_count) {
-            load_next(p);
-            return;
-        }
-        break;
+    case GATHERING:
     case PACKING:
         break;
     case DRAINING:
@@ -340,9 +330,6 @@ static void pack_step(struct pack *p)
             finish(p);
         return;
     }
-    if (p->state == LOADING)
-        p->scanned = p->at;
-    p->state = PACKING;
     if (!pack_page(p))
         return;
     p->at = p->region_end;
@@ -354,8 +341,7 @@ void pack_start(struct pack *p)
 {
     p->state = NEXT_PAGE;
     p->at = 0;
-    p->loads = NULL;
-    p->load_count = p->load_room = p->load = 0;
+    p->loaded = p->in_hand = 0;
     p->blocks = MEM_ARRAY(struct pack_block, PAGE_BLOCKS);
     p->upload = NULL;
     p->upload_count = 0;
@@ -372,10 +358,10 @@ void pack_cancel(struct pack *p)
         return;
     p->canceled = true;
     timer_stop(&p->retry);
-    if (p->state == RESOLVING)
+    if (p->state == LOOKING)
         resolve_cancel(&p->resolve);
-    else if (p->state == LOADING && p->load < p->load_count)
-        range_read_cancel(&p->read);
+    else if (p->state == GATHERING)
+        gather_cancel(&p->gather);
     else
         step_soon(p);
     LIST_EACH(&p->uploads, k)

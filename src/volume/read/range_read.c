@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "base/mark.h"
 #include "base/mem.h"
+#include "volume/format/record.h"
 
 struct range_part {
     struct range_read *read;
@@ -14,6 +15,25 @@ struct range_part {
     bool fetching;
     struct fetch fetch;
 };
+
+static bool is_left_out(const struct range_read *op, const struct stretch *s)
+{
+    return op->only_logged && s->kind != STRETCH_LOGGED;
+}
+
+/* The piece that the part before it needs as well is fetched once. */
+static size_t fetch_cost(const struct range_read *op, const struct range_part *p)
+{
+    const struct stretch *s = &p->stretch, *last = op->part_count > 1 ? &p[-1].stretch : NULL;
+    bool same = last && last->kind == s->kind;
+    if (is_left_out(op, s))
+        return 0;
+    if (s->kind == STRETCH_PIECE)
+        return same && sha256_equal(&last->piece.hash, &s->piece.hash) ? 0 : s->piece.stored_bytes;
+    if (s->kind == STRETCH_LOGGED)
+        return same && last->slot == s->slot && last->folder == s->folder ? 0 : RECORD_BYTES_MAX;
+    return 0;
+}
 
 static bool add_part(struct resolve *r, const struct stretch *s)
 {
@@ -28,6 +48,11 @@ static bool add_part(struct resolve *r, const struct stretch *s)
     p->skip = s->skip;
     if (s->kind == STRETCH_MEMORY)
         p->buf = buf_ref(s->buf);
+    op->fetch_bytes += fetch_cost(op, p);
+    if (op->fetch_max && op->fetch_bytes >= op->fetch_max) {
+        op->end = s->start + s->bytes;
+        return false;
+    }
     return true;
 }
 
@@ -74,6 +99,8 @@ static void look_again(struct range_read *op)
 {
     mark_hit("read-looks-again");
     drop_parts(op);
+    op->fetch_bytes = 0;
+    op->end = op->resolve.end;
     op->again = true;
     op->checkpoints = op->volume->checkpoints;
     op->missing = op->log_missing = false;
@@ -91,7 +118,8 @@ static void all_fetched(struct range_read *op)
 {
     enum err err = op->canceled ? ERR_CANCELED : ERR_OK;
     for (size_t i = 0; i < op->part_count && !err; i++)
-        if (segment_kind(op->parts[i].stretch.kind) == VOLUME_DATA && !op->parts[i].buf)
+        if (segment_kind(op->parts[i].stretch.kind) == VOLUME_DATA && !op->parts[i].buf &&
+            !is_left_out(op, &op->parts[i].stretch))
             err = ERR_CORRUPT;
     if (err == ERR_CORRUPT && may_have_moved(op)) {
         look_again(op);
@@ -103,7 +131,7 @@ static void all_fetched(struct range_read *op)
     else if (err == ERR_CORRUPT)
         log_error("read", "%s: %llu bytes at %llu cannot be read: input/output error", op->volume->name,
                   (unsigned long long)(op->end - op->start), (unsigned long long)op->start);
-    finish(op, err);
+    finish(op, err == ERR_CORRUPT && op->partial ? ERR_OK : err);
 }
 
 static void fetched(struct fetch *f)
@@ -125,6 +153,8 @@ static void start_fetch(struct range_part *p)
 {
     struct volume *v = p->read->volume;
     p->fetch = (struct fetch){.engine = v->engine, .done = fetched, .priority = OBJSTORE_DEMAND};
+    if (p->read->layers == RESOLVE_FOLDING)
+        p->fetch.priority = OBJSTORE_BACKGROUND;
     p->fetching = true;
     p->read->fetching++;
     if (p->stretch.kind == STRETCH_PIECE) {
@@ -150,9 +180,12 @@ static void resolved(struct resolve *r)
 {
     struct range_read *op = CONTAINER_OF(r, struct range_read, resolve);
     op->fetching = 1;
+    op->end = MIN(op->end, r->end);
     for (size_t i = 0; i < op->part_count && !op->canceled; i++) {
         struct range_part *p = &op->parts[i];
         p->read = op;
+        if (is_left_out(op, &p->stretch))
+            continue;
         if (!get_now(p) && p->stretch.kind != STRETCH_UNREADABLE)
             start_fetch(p);
     }
@@ -163,7 +196,7 @@ static void resolved(struct resolve *r)
 static void set_up(struct range_read *op)
 {
     op->parts = NULL;
-    op->part_count = op->part_room = op->fetching = 0;
+    op->part_count = op->part_room = op->fetching = op->fetch_bytes = 0;
     op->again = op->missing = op->log_missing = op->canceled = false;
     op->checkpoints = op->volume->checkpoints;
     op->segments = NULL;
@@ -172,6 +205,7 @@ static void set_up(struct range_read *op)
                                    .layers = op->layers,
                                    .start = op->start,
                                    .end = op->end,
+                                   .parts_max = op->parts_max,
                                    .found = add_part,
                                    .done = resolved};
 }

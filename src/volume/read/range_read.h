@@ -13,6 +13,11 @@ struct range_read {
     struct volume *volume;
     enum resolve_layers layers;
     uint64_t start, end;
+    /* For a range that is to be read in portions: at most so many extents in memory are looked at, and the
+     * bytes to be fetched are at most fetch_max and one piece or record more; `end` is then less. 0: any. */
+    size_t parts_max, fetch_max;
+    bool partial;     /* what cannot be read is a DATA segment without a buffer, and err is OK */
+    bool only_logged; /* with partial: nothing but what is in log records alone is read */
     void (*done)(struct range_read *);
 
     enum err err;                    /* OK CORRUPT CANCELED */
@@ -21,7 +26,7 @@ struct range_read {
 
     struct resolve resolve; /* private from here */
     struct range_part *parts;
-    size_t part_count, part_room, fetching;
+    size_t part_count, part_room, fetching, fetch_bytes;
     uint64_t checkpoints; /* of the volume, when it was resolved */
     bool again, missing, log_missing, canceled;
 };

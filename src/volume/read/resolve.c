@@ -82,8 +82,10 @@ static void snapshot_layers(struct resolve *r)
     r->enough = r->canceled = r->walking = false;
     r->err = ERR_OK;
     r->root = r->volume->root;
-    for (uint64_t at = r->start; at < r->end;)
+    uint64_t at = r->start;
+    while (at < r->end && (!r->parts_max || r->part_count < r->parts_max))
         at = add_part_at(r, layers, n, at);
+    r->end = at;
 }
 
 static void drop_parts(struct resolve *r)

@@ -37,6 +37,8 @@ struct resolve {
     struct volume *volume;
     enum resolve_layers layers;
     uint64_t start, end;
+    size_t parts_max; /* 0: any. Of the layers' extents, and gaps between them, so many at most are looked at:
+                       * the range then ends with them, and so does `end` */
     bool (*found)(struct resolve *, const struct stretch *); /* false: enough */
     void (*done)(struct resolve *);
     enum err err; /* OK, CANCELED */
