@@ -21,6 +21,7 @@
 struct checkpoint {
     struct volume *volume;
     struct link turn;
+    struct hold *hold; /* from the freeze to the swap */
     enum { CK_TOKEN, CK_FLUSH, CK_PACK, CK_FOLD, CK_WAIT_SWAP, CK_SWAP, CK_TRIM } state;
     bool closing, stopped;
     uint64_t flushed_at; /* FLUSH is over when so many batches were applied */
@@ -68,6 +69,7 @@ static void end(struct checkpoint *c)
     give_back_token(c);
     put_back_changes(c);
     list_remove(&c->turn);
+    hold_give(c->hold);
     manifest_finish(&c->next);
     v->checkpoint = NULL;
     mem_free(c);
@@ -144,7 +146,10 @@ static void swapped(struct swap *s)
     snprintf(v->etag, sizeof v->etag, "%s", s->etag);
     v->root = v->manifest.root;
     v->params.size = v->manifest.params.size;
+    extents_settle(&v->folding);
     extents_clear(&v->folding);
+    hold_give(c->hold);
+    c->hold = NULL;
     v->log_bytes -= c->bytes;
     v->log_records -= c->records;
     v->checkpoint_first = false;
@@ -182,6 +187,8 @@ static void start_swap(struct checkpoint *c)
     struct volume *v = c->volume;
     if (v->swapping || v->fenced)
         return; /* poked again */
+    if (!extents_empty(&v->folding) && !volume_may_refer(v) && !volume_asks_to_refer(v))
+        return; /* likewise */
     v->swapping = true;
     c->state = CK_SWAP;
     manifest_finish(&c->next);
@@ -249,6 +256,7 @@ static void freeze(struct checkpoint *c)
         put_back_changes(c); /* a full log cut the flush short */
     c->level = level_to_be(c);
     extents_move(&v->folding, &v->logged);
+    c->hold = hold_take(&v->engine->turns.holds);
     c->folder = v->folder;
     c->slot = v->stored_end;
     c->bytes = v->log_bytes;

@@ -50,10 +50,13 @@ static void write_budget_room(struct budget *b)
 static void lease_confirmed(struct engine *e)
 {
     volume_release_answers(e);
+    volume_gates_open(e);
+    turns_look(&e->turns);
 }
 
 static void declared_dead(struct engine *e)
 {
+    turns_died(&e->turns);
     LIST_EACH(&e->volumes, k)
     if (!CONTAINER_OF(k, struct volume, link)->opening)
         CONTAINER_OF(k, struct volume, link)->fenced = true;
@@ -61,8 +64,18 @@ static void declared_dead(struct engine *e)
 
 static void revived(struct engine *e)
 {
+    turns_revived(&e->turns);
+}
+
+/* Under the new id, and with the present turn known, what was held can be taken again. */
+static void refreshed(struct engine *e)
+{
     LIST_EACH(&e->volumes, k)
-    retake_start(CONTAINER_OF(k, struct volume, link), "this server was declared dead");
+    {
+        struct volume *v = CONTAINER_OF(k, struct volume, link);
+        retake_start(v, "this server was declared dead");
+        loop_post(e->loop, &v->pump);
+    }
 }
 
 void engine_set_addresses(struct engine *e, const char *addresses)
@@ -90,6 +103,8 @@ struct engine *engine_create(struct loop *loop, struct objstore *store, const st
     e->pressure.run = pressure;
     fetches_init(&e->fetches);
     lease_init(&e->lease, e);
+    turns_init(&e->turns, e);
+    e->turns.refreshed = refreshed;
     e->lease.confirmed = lease_confirmed;
     e->lease.died = declared_dead;
     e->lease.revived = revived;
@@ -103,6 +118,7 @@ void engine_destroy(struct engine *e)
     assert(list_empty(&e->volumes));
     task_cancel(&e->pressure);
     lease_finish(&e->lease);
+    turns_finish(&e->turns);
     cache_destroy(e->cache);
     dedup_destroy(e->dedup);
     mem_free(e);

@@ -7,6 +7,7 @@
 #include "volume/dedup.h"
 #include "volume/engine.h"
 #include "volume/format/stored.h"
+#include "volume/gc/turns.h"
 #include "volume/map/cache.h"
 #include "volume/map/fetch.h"
 #include "volume/membership/lease.h"
@@ -20,7 +21,8 @@ struct engine {
     struct engine_config config;
     char addresses[200];
     char server_id[ID_HEX];
-    uint32_t turn; /* of the collector; part of the names of what is stored */
+    uint32_t turn; /* of the collector, as last seen; part of the names of what is stored */
+    struct turns turns;
 
     struct cache *cache;
     struct dedup *dedup;

@@ -37,8 +37,17 @@ struct piece *piece_ref_get(struct piece *p)
 
 void piece_unref(struct piece *p)
 {
-    if (p && --p->refs == 0)
-        mem_free(p);
+    if (!p || --p->refs)
+        return;
+    hold_give(p->hold);
+    mem_free(p);
+}
+
+void piece_settle(struct piece *p)
+{
+    struct hold *hold = p->hold;
+    p->hold = NULL;
+    hold_give(hold);
 }
 
 static void content_hold(const struct content *c)
@@ -251,6 +260,22 @@ void extents_move(struct extents *to, struct extents *from)
     assert(extents_empty(to) && to->budget == from->budget);
     *to = *from;
     extents_init(from, to->budget);
+}
+
+void extents_settle(struct extents *x)
+{
+    struct extent *e;
+    RB_FOREACH(e, extent_tree, &x->tree)
+    if (e->content.kind == CONTENT_PIECE)
+        piece_settle(e->content.piece);
+}
+
+bool extents_held(const struct extents *x)
+{
+    for (const struct extent *e = extents_from(x, 0); e; e = extents_next(e))
+        if (e->content.kind == CONTENT_PIECE && e->content.piece->hold)
+            return true;
+    return false;
 }
 
 struct extent *extents_from(const struct extents *x, uint64_t at)

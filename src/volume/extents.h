@@ -11,15 +11,19 @@
 
 #include "base/buf.h"
 #include "volume/format/stored.h"
+#include "volume/gc/hold.h"
 
 /* A piece that is stored, shared by the extents that refer to it. */
 struct piece {
     unsigned refs;
+    struct hold *hold; /* NULL: some log record or page names it */
     struct piece_ref ref;
 };
 struct piece *piece_create(const struct piece_ref *);
 struct piece *piece_ref_get(struct piece *);
 void piece_unref(struct piece *); /* NULL is fine */
+/* A log record or a page of a manifest's map names it now. */
+void piece_settle(struct piece *);
 
 /* A folder of the log; lives as long as its volume. */
 struct log_folder {
@@ -78,6 +82,11 @@ void extents_put(struct extents *, uint64_t start, uint64_t end, const struct co
 void extents_overlay(struct extents *x, struct extents *over);
 /* Moves everything into an empty layer of the same budget: O(1). */
 void extents_move(struct extents *to, struct extents *from);
+
+/* Every piece in it is named by a log record or a page now. */
+void extents_settle(struct extents *);
+/* Some piece in it is not. */
+bool extents_held(const struct extents *);
 
 /* The first extent that ends after `at`; NULL when there is none. */
 struct extent *extents_from(const struct extents *, uint64_t at);

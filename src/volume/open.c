@@ -94,6 +94,7 @@ static void set_up_volume(struct volume *v, struct open *op)
     v->folder = volume_folder(v, v->manifest.epoch, v->manifest.folder);
     v->checkpoint_first = v->manifest.segment_count >= v->engine->config.limits.segments_max;
     v->opening = false;
+    v->taken_ns = loop_now_ns(v->engine->loop);
     if (v->log_records)
         timer_start(v->engine->loop, &v->checkpoint_timer, v->engine->config.checkpoint_interval_ns);
     log_info("export", "%s: open, epoch %u, %s, %llu log records replayed", v->name, v->manifest.epoch,

@@ -44,6 +44,7 @@ static void swapped(struct retake *r)
     v->checkpoint_first = v->manifest.segment_count >= v->engine->config.limits.segments_max;
     v->older_epochs_clean = false;
     v->fenced = false;
+    v->taken_ns = loop_now_ns(v->engine->loop);
     mark_hit("fenced-owner-took-new-epoch");
     log_warn("export", "%s: took a new epoch, %u, itself; nothing was lost", v->name, v->manifest.epoch);
     retake_end(r, false);
@@ -155,7 +156,7 @@ void retake_poke(struct volume *v)
         loop_post(v->engine->loop, &v->pump);
         return;
     }
-    if (v->swapping || !log_stopped(v))
+    if (v->swapping || !log_stopped(v) || !v->engine->turns.fresh)
         return;
     v->swapping = true;
     retake_get(r);

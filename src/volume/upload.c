@@ -183,6 +183,7 @@ static void lay_out_object(struct upload *u)
             continue;
         if (is_whole_block(u, p) && dedup_find(u->engine->dedup, &p->hash, p->bytes, &ref)) {
             p->stored = piece_create(&ref);
+            p->stored->hold = hold_take(&u->engine->turns.holds);
             u->engine->dedup_hits++;
         } else if (!same_in_this_object(u, p)) {
             append_to_object(u, p);
@@ -194,7 +195,7 @@ static void lay_out_object(struct upload *u)
 
 static void name_stored_pieces(struct upload *u)
 {
-    struct piece_ref ref = {.object = {.hash = u->object_hash, .turn = u->engine->turn}};
+    struct piece_ref ref = {.object = u->object};
     uint32_t offset = 0;
     for (size_t i = 0; i < u->piece_count; i++) {
         struct upload_piece *p = &u->pieces[i];
@@ -204,6 +205,7 @@ static void name_stored_pieces(struct upload *u)
         ref.bytes = ref.stored_bytes = p->bytes;
         ref.hash = p->hash;
         p->stored = piece_create(&ref);
+        p->stored->hold = hold_share(u->hold);
         offset += p->bytes;
         for (size_t k = i + 1; k < u->piece_count; k++) {
             struct upload_piece *q = &u->pieces[k];
@@ -211,7 +213,7 @@ static void name_stored_pieces(struct upload *u)
                 q->stored = piece_ref_get(p->stored);
         }
         if (is_whole_block(u, p))
-            dedup_add(u->engine->dedup, &ref);
+            turns_learn(&u->engine->turns, &ref);
         u->engine->blocks_stored++;
     }
     assert(offset == u->object_bytes);
@@ -240,8 +242,9 @@ static void put_done(struct objstore_req *r)
 
 static void start_put(struct upload *u)
 {
-    struct object_name name = {.hash = u->object_hash, .turn = u->engine->turn};
-    key_block(&u->key, &name);
+    u->object = (struct object_name){.hash = u->object_hash, .turn = u->engine->turn};
+    u->hold = hold_take(&u->engine->turns.holds);
+    key_block(&u->key, &u->object);
     u->req = (struct objstore_req){.verb = OBJSTORE_PUT,
                                    .priority = OBJSTORE_BACKGROUND,
                                    .key = u->key.text,
@@ -267,6 +270,8 @@ static void finish(struct upload *u, enum err err)
     struct engine *e = u->engine;
     u->err = err;
     u->running = false;
+    hold_give(u->hold);
+    u->hold = NULL;
     e->uploads_running--;
     list_remove(&u->storing);
     wake_twins(e);

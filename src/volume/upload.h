@@ -57,6 +57,8 @@ struct upload {
     size_t iov_count;
     uint64_t object_bytes;
     struct sha256 object_hash;
+    struct object_name object; /* as it is being stored */
+    struct hold *hold;
     struct key key;
     struct objstore_req req;
 };

@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "base/log.h"
+#include "base/mark.h"
 #include "base/mem.h"
 #include "volume/log/batch.h"
 #include "volume/read/requests.h"
@@ -43,6 +44,28 @@ void volume_release_answers(struct engine *e)
         struct link *a;
         while ((v->lost || (!v->fenced && engine_may_answer(e))) && (a = list_pop(&v->answers)))
             let_go(v, CONTAINER_OF(a, struct volume_req, link));
+    }
+}
+
+bool volume_may_refer(const struct volume *v)
+{
+    return v->engine->lease.confirmed_ns >= v->taken_ns;
+}
+
+bool volume_asks_to_refer(struct volume *v)
+{
+    mark_hit("reference-waits-for-heartbeat");
+    lease_beat_soon(&v->engine->lease);
+    return false;
+}
+
+void volume_gates_open(struct engine *e)
+{
+    LIST_EACH(&e->volumes, k)
+    {
+        struct volume *v = CONTAINER_OF(k, struct volume, link);
+        if (!v->opening && (v->batch_count || v->checkpoint))
+            loop_post(e->loop, &v->pump);
     }
 }
 

@@ -96,6 +96,7 @@ struct volume {
     struct list answers;   /* struct volume_req: held while fenced */
     bool opening, lost, closing, abandoned;
     bool closed;             /* the manifest says so */
+    uint64_t taken_ns;       /* when the swap that made it ours was confirmed */
     bool older_epochs_clean; /* their folders were listed and cleaned once */
     struct volume_close *close;
     uint64_t checkpoints, records_written;
@@ -108,6 +109,12 @@ struct volume {
 void volume_answer(struct volume *, struct volume_req *, enum err);
 /* Lets go what volume_answer held back. */
 void volume_release_answers(struct engine *);
+/* A reference to what is stored may be logged or swapped in: the heartbeat was confirmed since the export is
+ * ours. Without this a server that slept through being declared dead, and whose takeover arrived later than
+ * the collector looked, could refer to what is just being deleted. False: everybody is pumped when it may. */
+bool volume_may_refer(const struct volume *);
+bool volume_asks_to_refer(struct volume *); /* false; a heartbeat is sent */
+void volume_gates_open(struct engine *);
 /* Another server has it: everybody who waits is answered FENCED, `lost` is called. */
 void volume_lose(struct volume *, enum err why);
 struct log_folder *volume_folder(struct volume *, uint32_t epoch, const char *nonce); /* found, or made */

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "volume/format/gc_state.h"
 #include "volume/format/manifest.h"
 #include "volume/format/page.h"
 #include "volume/format/record.h"
@@ -223,6 +224,36 @@ static void heartbeat(void **state)
     expect_text("heartbeat", heartbeat_encode(&beat));
 }
 
+static void collector(void **state)
+{
+    (void)state;
+    static struct gc_state s = {.serial = 12, .nonce = NONCE, .turn = 9, .list_count = 1};
+    s.lists[0] = (struct gc_list_ref){.object = {filled(0xee), 9}, .bytes = 252};
+    expect_text("collector", gc_state_encode(&s));
+}
+
+static void condemned(void **state)
+{
+    (void)state;
+    struct object_name block = {filled(0xaa), 1}, map = {filled(0xcc), 2};
+    struct gc_hint hint = {.from = block,
+                           .to = {filled(0xab), 8},
+                           .from_offset = 4096,
+                           .to_offset = 131072,
+                           .bytes = 131072,
+                           .hash = filled(0xbb)};
+    struct gc_list l = {.turn = 9,
+                        .blocks = &block,
+                        .block_count = 1,
+                        .maps = &map,
+                        .map_count = 1,
+                        .hints = &hint,
+                        .hint_count = 1};
+    struct buf *b = gc_list_encode(&l);
+    expect_hex("condemned", b->data, b->bytes);
+    buf_unref(b);
+}
+
 static void format(void **state)
 {
     (void)state;
@@ -231,9 +262,9 @@ static void format(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(leaf),     cmocka_unit_test(node),
-                                       cmocka_unit_test(record),   cmocka_unit_test(seal),
-                                       cmocka_unit_test(manifest), cmocka_unit_test(heartbeat),
-                                       cmocka_unit_test(format)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(leaf),   cmocka_unit_test(node),      cmocka_unit_test(record),
+        cmocka_unit_test(seal),   cmocka_unit_test(manifest),  cmocka_unit_test(heartbeat),
+        cmocka_unit_test(format), cmocka_unit_test(collector), cmocka_unit_test(condemned)};
     return cmocka_run_group_tests(tests, document_load, document_free);
 }

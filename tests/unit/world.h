@@ -444,6 +444,7 @@ static inline void world_init(struct world *w)
     list_init(&e->volumes);
     fetches_init(&e->fetches);
     lease_init(&e->lease, e);
+    turns_init(&e->turns, e);
     e->lease.confirmed = e->lease.died = e->lease.revived = world_ignore;
     log_set_level(LOG_WARN);
     log_set_sink(world_log, w);
@@ -455,6 +456,7 @@ static inline void world_finish(struct world *w)
     while (!timer_started(&w->engine.lease.timer) && world_step(w))
         ;
     lease_finish(&w->engine.lease);
+    turns_finish(&w->engine.turns);
     cache_destroy(w->engine.cache);
     dedup_destroy(w->engine.dedup);
     objstore_destroy(w->bucket);

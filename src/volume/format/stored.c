@@ -105,6 +105,11 @@ static void must_encode(const char *name, char encoded[EXPORT_NAME_MAX + 1])
     (void)err;
 }
 
+void key_gc_list(struct key *k, const struct object_name *object)
+{
+    key_object(k, "gc", object);
+}
+
 void key_manifest(struct key *k, const char *name)
 {
     char encoded[EXPORT_NAME_MAX + 1];
@@ -184,6 +189,23 @@ bool key_parse_log_slot(const char *key, const char *name, const char *id, uint3
     memcpy(nonce, nonce_text, FOLDER_HEX - 1);
     nonce[FOLDER_HEX - 1] = 0;
     *slot = slot_value;
+    return true;
+}
+
+bool key_parse_object(const char *key, const char *folder, struct object_name *object)
+{
+    struct object_name read;
+    char hex[SHA256_HEX] = {0};
+    uint64_t turn;
+    if (!take(&key, folder) || strlen(key) != 64 + 1 + 8)
+        return false;
+    memcpy(hex, key, 64);
+    key += 64;
+    if (!hex_decode(hex, read.hash.bytes, sizeof read.hash.bytes) || !take(&key, "-") ||
+        !take_hex(&key, 8, &turn))
+        return false;
+    read.turn = (uint32_t)turn;
+    *object = read;
     return true;
 }
 

@@ -79,9 +79,10 @@ MUST_CHECK enum err name_encode(const char *name, char encoded[241]);
 /* INVALID when it is not what name_encode makes. */
 MUST_CHECK enum err name_decode(const char *encoded, char name[241]);
 
-void key_block(struct key *, const struct object_name *); /* blocks/{sha256}-{turn:08x} */
-void key_map(struct key *, const struct object_name *);   /* maps/... */
-void key_manifest(struct key *, const char *name);        /* exports/{name}/manifest; name is valid */
+void key_block(struct key *, const struct object_name *);   /* blocks/{sha256}-{turn:08x} */
+void key_map(struct key *, const struct object_name *);     /* maps/... */
+void key_gc_list(struct key *, const struct object_name *); /* gc/... */
+void key_manifest(struct key *, const char *name);          /* exports/{name}/manifest; name is valid */
 void key_export_logs(struct key *, const char *name, const char *id); /* exports/{name}/{id}/ */
 void key_log_folder(struct key *, const char *name, const char *id, uint32_t epoch,
                     const char *nonce); /* .../ */
@@ -91,6 +92,8 @@ void key_server(struct key *, const char *server_id); /* servers/{id} */
 /* Takes apart a key under an export's logs: false unless it is key_log_slot of that name and id. */
 bool key_parse_log_slot(const char *key, const char *name, const char *id, uint32_t *epoch,
                         char nonce[FOLDER_HEX], uint64_t *slot);
+/* {folder}{sha256}-{turn}: folder is "blocks/", "maps/" or "gc/". */
+bool key_parse_object(const char *key, const char *folder, struct object_name *);
 /* exports/{name}/ or exports/{name}/manifest. */
 bool key_parse_export(const char *key, char name[241]);
 

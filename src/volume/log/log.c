@@ -128,6 +128,7 @@ static void apply_changes(struct volume *v, struct batch *b)
 static void apply(struct batch *b)
 {
     struct volume *v = b->volume;
+    extents_settle(&b->changes);
     apply_changes(v, b);
     v->batches_applied++;
     v->stored_end = b->end_slot;
@@ -172,7 +173,8 @@ static void advance_batches(struct volume *v)
         struct batch *b = CONTAINER_OF(k, struct batch, link);
         if (b->state == BATCH_UPLOADING)
             batch_prepare(b);
-        if (b->state == BATCH_READY && earlier_sent && !v->fenced && !v->checkpoint_first)
+        if (b->state == BATCH_READY && earlier_sent && !v->fenced && !v->checkpoint_first &&
+            (volume_may_refer(v) || !extents_held(&b->changes) || volume_asks_to_refer(v)))
             batch_send(b);
         earlier_sent = earlier_sent && b->state >= BATCH_SENT;
     }

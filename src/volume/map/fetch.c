@@ -177,7 +177,7 @@ static void flight_learn(struct flight *fl)
         struct piece_ref piece;
         leaf_piece(page, i, &piece);
         if (piece.bytes == fl->want.block_size)
-            dedup_add(fl->engine->dedup, &piece);
+            turns_learn(&fl->engine->turns, &piece);
     }
 }
 

@@ -49,8 +49,8 @@ static void stored(struct objstore_req *r);
 
 static void put_object(struct fold *f)
 {
-    struct object_name name = {.hash = f->object_hash, .turn = f->volume->engine->turn};
-    key_map(&f->key, &name);
+    f->object_name = (struct object_name){.hash = f->object_hash, .turn = f->volume->engine->turn};
+    key_map(&f->key, &f->object_name);
     f->body = (struct iovec){.iov_base = f->object->data, .iov_len = f->object_bytes};
     f->req = (struct objstore_req){.verb = OBJSTORE_PUT,
                                    .priority = OBJSTORE_BACKGROUND,
@@ -110,7 +110,7 @@ static void stored(struct objstore_req *r)
         mark_hit("map-stored");
         e->store_full = false;
         f->stored = mem_realloc(f->stored, (f->object_number + 1) * sizeof *f->stored);
-        f->stored[f->object_number++] = (struct object_name){.hash = f->object_hash, .turn = e->turn};
+        f->stored[f->object_number++] = f->object_name;
         f->object_bytes = 0;
     }
     f->state = NEXT_CHILD;

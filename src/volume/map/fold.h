@@ -35,6 +35,7 @@ struct fold {
     uint32_t object_number; /* of the object being filled; those before it are stored: */
     struct object_name *stored;
     struct sha256 object_hash;
+    struct object_name object_name; /* of the one being stored */
     struct job job;
     struct key key;
     struct iovec body;

@@ -23,6 +23,8 @@ struct join {
         JOIN_WRITES_FORMAT,
         JOIN_PAUSES,
         JOIN_BEATS,
+        JOIN_SEES_TURN,
+        JOIN_LEAVES,
     } state;
     bool looking;   /* nothing is written */
     bool foreign;   /* there are objects, and there was no format */
@@ -35,6 +37,7 @@ struct join {
     struct probe probe;
     struct timer timer;
     struct engine_step beat;
+    enum err turn_err;
 };
 
 static void join_step(struct join *);
@@ -133,6 +136,25 @@ static void beat(struct join *j)
     j->state = JOIN_BEATS;
     j->beat = (struct engine_step){.done = join_beaten};
     lease_join(&j->engine->lease, &j->beat);
+}
+
+/* After the heartbeat: whoever collects either sees it, or has swapped gc/state before. */
+static void see_turn(struct join *j)
+{
+    j->state = JOIN_SEES_TURN;
+    j->beat = (struct engine_step){.done = join_beaten};
+    turns_join(&j->engine->turns, &j->beat);
+}
+
+/* The heartbeat goes again: the engine has not joined. */
+static void join_undo(struct join *j)
+{
+    struct complaint why = j->beat.complaint;
+    j->state = JOIN_LEAVES;
+    j->turn_err = j->beat.err;
+    j->beat = (struct engine_step){.done = join_beaten};
+    turns_leave(&j->engine->turns, &j->beat);
+    j->beat.complaint = why;
 }
 
 /* ------------------------------------------------------------------------ answers */
@@ -251,7 +273,19 @@ static void join_step(struct join *j)
         read_format(j);
         break;
     case JOIN_BEATS:
-        join_finish(j, j->beat.err, &j->beat.complaint);
+        if (j->beat.err)
+            join_finish(j, j->beat.err, &j->beat.complaint);
+        else
+            see_turn(j);
+        break;
+    case JOIN_SEES_TURN:
+        if (j->beat.err)
+            join_undo(j);
+        else
+            join_finish(j, ERR_OK, NULL);
+        break;
+    case JOIN_LEAVES:
+        join_finish(j, j->turn_err, &j->beat.complaint);
         break;
     }
 }
@@ -284,5 +318,5 @@ void engine_look(struct engine *e, struct engine_step *step)
 
 void engine_leave(struct engine *e, struct engine_step *step)
 {
-    lease_leave(&e->lease, step);
+    turns_leave(&e->turns, step);
 }

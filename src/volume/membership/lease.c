@@ -59,7 +59,7 @@ static void beat_encode(struct lease *l)
 {
     snprintf(l->beat.addresses, sizeof l->beat.addresses, "%s", l->engine->addresses);
     l->beat.serial++;
-    l->beat.turn = l->engine->turn;
+    l->beat.turn = l->creating ? 0 : l->engine->turns.acknowledged;
     memcpy(l->former_nonce, l->beat.nonce, sizeof l->former_nonce);
     random_id(l->engine->loop, l->beat.nonce);
     buf_unref(l->body);
@@ -118,7 +118,8 @@ static void joining_done(struct lease *l, enum err err)
 
 static void confirmed(struct lease *l, uint64_t sent_ns)
 {
-    uint64_t due_ns = sent_ns + l->ttl_ns / 3;
+    uint64_t due_ns = l->soon ? 0 : sent_ns + l->ttl_ns / 3;
+    l->soon = false;
     l->confirmed_ns = l->creating ? sent_ns : MAX(l->confirmed_ns, sent_ns);
     l->creating = false;
     if (l->warned)
@@ -330,6 +331,16 @@ void lease_join(struct lease *l, struct engine_step *step)
     l->join_ns = now_ns(l);
     step->complaint.text[0] = '\0';
     beat_create(l);
+}
+
+void lease_beat_soon(struct lease *l)
+{
+    if (l->leaving || l->state == LEASE_IDLE)
+        return;
+    if (l->state == LEASE_RESTS)
+        timer_start(l->engine->loop, &l->timer, 0);
+    else
+        l->soon = true;
 }
 
 void lease_leave(struct lease *l, struct engine_step *step)

@@ -56,6 +56,7 @@ struct lease {
     bool refused_for_space; /* the beat under way */
     bool resend;            /* these bytes may still arrive: the next beat is the same */
     bool warned;
+    bool soon; /* the next beat does not wait for its time */
 };
 
 static inline bool lease_holds(const struct lease *l, uint64_t now_ns)
@@ -68,6 +69,8 @@ void lease_init(struct lease *, struct engine *);
 /* Creates the heartbeat; step->done when it is confirmed (or with what the store said, after
  * config.patience_ns: DENIED UNAVAILABLE NOSPACE ...; then it is not joined). */
 void lease_join(struct lease *, struct engine_step *);
+/* The next beat is sent now, or when the one under way is confirmed. */
+void lease_beat_soon(struct lease *);
 /* Ends renewing and deletes the heartbeat, trying for a lease time (config.patience_ns if that is less); left
  * behind, it is overdue soon. Not joined: done at once (from the loop). Not while joining. */
 void lease_leave(struct lease *, struct engine_step *);
