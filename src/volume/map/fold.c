@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "base/mark.h"
 #include "base/mem.h"
+#include "volume/map/fold_leaf.h"
 
 /* A node on the way down, with its children as they will be. Frame 0 is not a page: its only child is the
  * root. */
@@ -169,65 +170,6 @@ static void child_done(struct fold *f, struct subtree t)
 
 /* --------------------------------------------------------------------------- leaves */
 
-static struct leaf_extent old_extent(const struct fold *f, enum subtree_kind kind, uint32_t at, uint32_t end)
-{
-    struct leaf_extent x = {.start = at, .bytes = end - at, .kind = EXTENT_HOLE};
-    if (f->page) {
-        leaf_find(f->page->data, at, &x);
-        uint32_t cut = at - x.start;
-        x.skip += x.kind == EXTENT_PIECE ? cut : 0;
-        x.start = at;
-        x.bytes = MIN(x.bytes - cut, end - at);
-    } else if (kind == SUBTREE_ZEROS) {
-        x.kind = EXTENT_ZEROS;
-    } else if (kind != SUBTREE_HOLE) {
-        x.kind = EXTENT_BASE;
-    }
-    return x;
-}
-
-static struct leaf_extent new_extent(const struct extent *e, uint64_t region, uint32_t at, uint32_t end)
-{
-    struct leaf_extent x = {.start = at, .bytes = (uint32_t)(MIN(e->end, region + end) - region) - at};
-    switch (e->content.kind) {
-    case CONTENT_HOLE:
-        x.kind = EXTENT_HOLE;
-        break;
-    case CONTENT_ZEROS:
-        x.kind = EXTENT_ZEROS;
-        break;
-    case CONTENT_PIECE:
-        x.kind = EXTENT_PIECE;
-        x.piece = e->content.piece->ref;
-        x.skip = e->content.skip + (uint32_t)(region + at - e->start);
-        break;
-    case CONTENT_DATA:
-    case CONTENT_LOGGED:
-        assert(!"fold: not packed");
-    }
-    return x;
-}
-
-/* Changes over what the old page says. Returns how many extents were added, and the kind of the last. */
-static unsigned merge_leaf(struct fold *f, enum subtree_kind kind, uint64_t region, uint32_t size,
-                           struct leaf_extent *last)
-{
-    unsigned count = 0;
-    for (uint32_t at = 0; at < size;) {
-        const struct extent *e = extents_from(&f->volume->folding, region + at);
-        struct leaf_extent x;
-        if (e && e->start <= region + at)
-            x = new_extent(e, region, at, size);
-        else
-            x = old_extent(f, kind, at, e && e->start < region + size ? (uint32_t)(e->start - region) : size);
-        leaf_builder_add(f->builder, &x);
-        count += !count || x.kind != EXTENT_ZEROS || last->kind != EXTENT_ZEROS;
-        *last = x;
-        at = x.start + x.bytes;
-    }
-    return count;
-}
-
 static const struct page_ref *nearest_base(const struct fold *f)
 {
     for (unsigned i = f->depth; i > 0; i--)
@@ -236,39 +178,34 @@ static const struct page_ref *nearest_base(const struct fold *f)
     return NULL;
 }
 
-static void set_leaf_base(struct fold *f, const struct subtree *old, bool unreadable)
-{
-    struct page_ref base;
-    if (unreadable)
-        leaf_builder_base(f->builder, &old->page);
-    else if (old->kind == SUBTREE_BASE)
-        leaf_builder_base(f->builder, nearest_base(f));
-    else if (f->page && page_base(f->page->data, &base))
-        leaf_builder_base(f->builder, &base);
-}
-
 /* The old leaf is at hand (f->page), or there is none, or it cannot be read. */
 static void write_leaf(struct fold *f, bool unreadable)
 {
     struct fold_frame *frame = top(f);
-    struct subtree old = frame->children[frame->next];
-    uint64_t region = child_start(f, frame);
-    uint32_t size = (uint32_t)MIN(child_region(f, frame), f->volume->params.size - region);
-    struct leaf_extent last = {0};
-    leaf_builder_reset(f->builder);
-    set_leaf_base(f, &old, unreadable);
-    unsigned extents = merge_leaf(f, old.kind, region, size, &last);
+    const struct subtree *old = &frame->children[frame->next];
+    struct page_ref base;
+    struct buf *page = NULL;
+    struct fold_leaf leaf = {.name = f->volume->name,
+                             .builder = f->builder,
+                             .changes = &f->volume->folding,
+                             .block_size = f->volume->params.block_size,
+                             .region = child_start(f, frame),
+                             .old = f->page ? f->page->data : NULL,
+                             .old_kind = old->kind};
+    leaf.size = (uint32_t)MIN(child_region(f, frame), f->volume->params.size - leaf.region);
+    if (unreadable)
+        leaf.base = &old->page;
+    else if (old->kind == SUBTREE_BASE)
+        leaf.base = nearest_base(f);
+    else if (f->page && page_base(f->page->data, &base))
+        leaf.base = &base;
+    struct subtree t = {.kind = fold_leaf(&leaf, &page)};
     buf_unref(f->page);
     f->page = NULL;
-    if (leaf_builder_empty(f->builder)) {
-        child_done(f, (struct subtree){.kind = SUBTREE_HOLE});
-    } else if (extents == 1 && last.kind == EXTENT_ZEROS) {
-        child_done(f, (struct subtree){.kind = SUBTREE_ZEROS});
-    } else {
-        struct buf *page = leaf_builder_encode(f->builder);
-        child_done(f, append_page(f, page));
-        buf_unref(page);
-    }
+    if (t.kind == SUBTREE_PAGE)
+        t = append_page(f, page);
+    buf_unref(page);
+    child_done(f, t);
 }
 
 /* ---------------------------------------------------------------------------- nodes */
