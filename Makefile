@@ -37,6 +37,11 @@ fuzz: build-fuzz/build.ninja ## run the parsers under libFuzzer for FUZZ_SECONDS
 	@ninja -C build-fuzz
 	@tests/run --fuzz $(FUZZ_SECONDS)
 
+bench: ## measure beside other servers: a table, plots; QUICK=1 takes 3 minutes, ONLY=words some rows
+	@tools/setup bench
+	@$(MAKE) --no-print-directory build
+	@bench/run $(if $(QUICK),--quick) $(if $(ONLY),--only '$(ONLY)')
+
 fmt: ## format the C files
 	@clang-format -i $(SOURCES)
 
@@ -68,4 +73,4 @@ build-faults/build.ninja:
 build-fuzz/build.ninja:
 	@CC=clang meson setup build-fuzz --werror -Dfuzz=true -Db_sanitize=address,undefined -Db_lundef=false
 
-.PHONY: help setup build run check test sim fuzz fmt tidy install clean build-asan build-faults
+.PHONY: help setup build run check test sim fuzz bench fmt tidy install clean build-asan build-faults
