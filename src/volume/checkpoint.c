@@ -121,6 +121,17 @@ static void start_trim(struct checkpoint *c)
 
 /* -------------------------------------------------------------------------------- swapping */
 
+/* Flushes of any export may have waited for the inline budget. */
+static void wake_all(struct engine *e)
+{
+    LIST_EACH(&e->volumes, k)
+    {
+        struct volume *v = CONTAINER_OF(k, struct volume, link);
+        if (!extents_empty(&v->queued))
+            loop_post(e->loop, &v->pump);
+    }
+}
+
 static void swapped(struct swap *s)
 {
     struct checkpoint *c = CONTAINER_OF(s, struct checkpoint, swap);
@@ -150,6 +161,7 @@ static void swapped(struct swap *s)
     extents_clear(&v->folding);
     hold_give(c->hold);
     c->hold = NULL;
+    wake_all(v->engine);
     v->log_bytes -= c->bytes;
     v->log_records -= c->records;
     v->checkpoint_first = false;
@@ -359,13 +371,18 @@ void checkpoint_want(struct volume *v)
     loop_post(e->loop, &v->pump);
 }
 
+static uint64_t inline_bytes(const struct volume *v)
+{
+    return v->logged.data_bytes + v->logged.node_bytes;
+}
+
 static struct volume *holds_most_inline(struct engine *e)
 {
     struct volume *most = NULL;
     LIST_EACH(&e->volumes, k)
     {
         struct volume *v = CONTAINER_OF(k, struct volume, link);
-        if (!v->opening && !v->lost && (!most || v->logged.data_bytes > most->logged.data_bytes))
+        if (!v->opening && !v->lost && (!most || inline_bytes(v) > inline_bytes(most)))
             most = v;
     }
     return most;

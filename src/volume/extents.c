@@ -71,6 +71,7 @@ static void content_drop(const struct content *c)
 static void charge(struct extents *x, const struct extent *e)
 {
     budget_take(x->budget, EXTENT_COST(e->content.kind));
+    x->node_bytes += EXTENT_COST(e->content.kind);
     if (e->content.kind == CONTENT_DATA) {
         buf_recharge(e->content.data.buf, x->budget);
         x->data_bytes += e->end - e->start;
@@ -81,6 +82,7 @@ static void charge(struct extents *x, const struct extent *e)
 static void discharge(struct extents *x, const struct extent *e)
 {
     budget_give(x->budget, EXTENT_COST(e->content.kind));
+    x->node_bytes -= EXTENT_COST(e->content.kind);
     if (e->content.kind == CONTENT_DATA)
         x->data_bytes -= e->end - e->start;
     x->count--;
@@ -214,7 +216,7 @@ void extents_init(struct extents *x, struct budget *budget)
 {
     RB_INIT(&x->tree);
     x->budget = budget;
-    x->count = 0;
+    x->count = x->node_bytes = 0;
     x->data_bytes = 0;
 }
 

@@ -67,6 +67,7 @@ struct extents {
     struct budget *budget;
     size_t count;
     uint64_t data_bytes; /* in DATA extents */
+    size_t node_bytes;   /* what the extents themselves take, whatever they hold */
 };
 
 void extents_init(struct extents *, struct budget *);

@@ -133,7 +133,8 @@ void log_flush(struct volume *, struct volume_req *waiter);
 void log_pump(struct volume *);
 /* Nothing is dirty, queued or on its way into the log. */
 bool log_idle(const struct volume *);
-/* From here on flushes wait for a checkpoint. */
+/* From here on flushes wait for a checkpoint: the log is long, or half as much again as the inline budget is
+ * taken. */
 bool log_is_full(const struct volume *);
 /* Lays a stored record over a layer that is charged to the inline budget. Inline data stays in memory while
  * that lasts. CORRUPT: not one of this export's. */

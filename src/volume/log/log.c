@@ -143,9 +143,22 @@ static void apply(struct batch *b)
 
 /* ------------------------------------------------------------------- pumping */
 
+/* Data that is over the inline budget stays in the log, but not what says where it is: of a great many small
+ * changes that alone is more than the budget. */
+static bool too_many_extents(const struct volume *v)
+{
+    const struct budget *b = &v->engine->inline_budget;
+    size_t more = v->queued.node_bytes;
+    LIST_EACH(&v->batches, k)
+    more += CONTAINER_OF(k, struct batch, link)->changes.node_bytes;
+    return b->used + more > b->limit + b->limit / 2;
+}
+
 bool log_is_full(const struct volume *v)
 {
     const struct engine_limits *l = &v->engine->config.limits;
+    if (v->log_records && too_many_extents(v))
+        return true;
     return v->log_bytes >= l->log_bytes_max || v->log_records >= l->log_records_max;
 }
 
