@@ -77,7 +77,7 @@ static int run_in(struct runtime *r, const struct invocation *v)
     struct volume *volume;
     struct complaint c = {.text = ""};
     enum err err = volume_run_open(r, name, NULL, &volume, &c);
-    if (err == ERR_NOTFOUND)
+    if (err == ERR_NOTFOUND && !strchr(name, '@'))
         return fail("%s: there is no export \"%s\"; ashlar ls lists them", objstore_name(r->store), name);
     if (err == ERR_CANCELED)
         return fail("interrupted");
@@ -95,7 +95,7 @@ static int run_in(struct runtime *r, const struct invocation *v)
 static int run(const struct invocation *v)
 {
     struct complaint c = {.text = ""};
-    int status = export_name_status(v->arguments[0]);
+    int status = volume_name_status(v->arguments[0]);
     if (!status && target_check(v->arguments[1], &c))
         status = fail("export: %s", c.text);
     if (status)
@@ -111,7 +111,8 @@ const struct command export_command = {
     .summary = "copy a disk into a file",
     .details = "Writes the content of the export NAME to FILE: a file (sparse, replaced if it is there), a\n"
                "block device or, as -, standard output. An export that a live server has open is refused:\n"
-               "read it through that server, for instance with nbdcopy.\n",
+               "read it through that server, for instance with nbdcopy. NAME@SNAPSHOT is a snapshot, which\n"
+               "can be read whoever has the export open.\n",
     .log_level = LOG_WARN,
     .run = run,
 };

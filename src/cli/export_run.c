@@ -17,6 +17,14 @@ enum err export_run(struct runtime *r, void (*start)(struct export_op *), struct
     return e->op.err;
 }
 
+int volume_name_status(const char *name)
+{
+    struct complaint c = {.text = ""};
+    char export[EXPORT_NAME_MAX + 1];
+    const char *snapshot;
+    return volume_name_split(name, export, &snapshot, &c) ? fail_with(ERR_INVALID, &c) : STATUS_DONE;
+}
+
 int export_name_status(const char *name)
 {
     struct complaint c = {.text = ""};

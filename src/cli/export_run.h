@@ -15,5 +15,6 @@ enum err export_run(struct runtime *, void (*start)(struct export_op *), struct 
 
 /* MISUSED, said, when the name could be nobody's. */
 int export_name_status(const char *name);
+int volume_name_status(const char *name); /* NAME or NAME@SNAPSHOT */
 
 #endif

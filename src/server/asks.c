@@ -19,7 +19,7 @@ static struct request *request_of(struct nbd_request *q)
 
 /* --------------------------------------------------------------- handshake */
 
-static void found(struct connection *c, const char *name, uint64_t size, uint32_t block_size)
+static void found(struct connection *c, const char *name, uint64_t size, uint32_t block_size, bool read_only)
 {
     char description[80], a[SIZE_TEXT_MAX], b[SIZE_TEXT_MAX];
     snprintf(description, sizeof description, "%s in blocks of %s", size_format(size, a),
@@ -28,18 +28,20 @@ static void found(struct connection *c, const char *name, uint64_t size, uint32_
                                             .description = description,
                                             .size = size,
                                             .block_size = block_size,
-                                            .read_only = c->server->config.read_only});
+                                            .read_only = read_only || c->server->config.read_only});
 }
 
 /* The export a client means. False: refused. */
 static bool resolve(struct connection *c, const char **name)
 {
     struct complaint why = {.text = ""};
+    char plain[EXPORT_NAME_MAX + 1];
+    const char *snapshot;
     if (!**name && c->server->config.default_export)
         *name = c->server->config.default_export;
     else if (!**name)
         complain(&why, ERR_NOTFOUND, "there is no default export; name one");
-    if (**name && export_name_check(*name, &why) == ERR_OK)
+    if (**name && volume_name_split(*name, plain, &snapshot, &why) == ERR_OK)
         return true;
     nbd_refused(&c->nbd, NBD_REP_ERR_UNKNOWN, why.text);
     return false;
@@ -115,9 +117,9 @@ static void looked(struct export_op *op)
     struct connection *c = CONTAINER_OF(op, struct connection, op);
     const struct server *s = c->server;
     if (!op->err)
-        found(c, op->infos->name, op->infos->params.size, op->infos->params.block_size);
-    else if (op->err == ERR_NOTFOUND && s->config.auto_create)
-        found(c, op->name, s->auto_create.size, s->auto_create.block_size);
+        found(c, op->infos->name, op->infos->params.size, op->infos->params.block_size, op->infos->read_only);
+    else if (op->err == ERR_NOTFOUND && s->config.auto_create && !strchr(op->name, '@'))
+        found(c, op->name, s->auto_create.size, s->auto_create.block_size, false);
     else
         refuse(c, op->name, op->err, op->complaint.text);
     export_infos_free(op->infos);
@@ -133,7 +135,7 @@ static void ask_look(struct nbd *n, const char *name)
     if (v) {
         struct volume_info info;
         volume_info(v, &info);
-        found(c, info.name, info.size, info.block_size);
+        found(c, info.name, info.size, info.block_size, info.read_only);
         return;
     }
     ask(c, name, looked);
@@ -150,7 +152,7 @@ static void joined(struct export_user *u, enum err err, const struct complaint *
         volume_info(u->export->volume, &info);
         c->joined = true;
         log_info("server", "export \"%s\": client %s connected", c->export, c->peer);
-        found(c, info.name, info.size, info.block_size);
+        found(c, info.name, info.size, info.block_size, info.read_only);
     }
     connection_pump(c);
 }

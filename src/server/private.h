@@ -86,7 +86,7 @@ struct connection {
     enum nbd_wait timer_for;
     uint64_t requests, received_bytes, sent_bytes;
     char peer[80];
-    char export[EXPORT_NAME_MAX + 1];
+    char export[VOLUME_NAME_MAX + 1];
 };
 
 void connection_open(struct server *, int fd);

@@ -7,6 +7,7 @@
 #include "base/mem.h"
 #include "volume/format/record.h"
 #include "volume/map/fetch.h"
+#include "volume/membership/pins.h"
 #include "volume/swap.h"
 #include "volume/volume_state.h"
 
@@ -49,6 +50,7 @@ static void write_budget_room(struct budget *b)
 
 static void lease_confirmed(struct engine *e)
 {
+    pins_confirmed(e);
     volume_release_answers(e);
     volume_gates_open(e);
     turns_look(&e->turns);
@@ -57,14 +59,19 @@ static void lease_confirmed(struct engine *e)
 static void declared_dead(struct engine *e)
 {
     turns_died(&e->turns);
+    pins_died(e);
     LIST_EACH(&e->volumes, k)
-    if (!CONTAINER_OF(k, struct volume, link)->opening)
-        CONTAINER_OF(k, struct volume, link)->fenced = true;
+    {
+        struct volume *v = CONTAINER_OF(k, struct volume, link);
+        if (!v->opening && !v->snapshot)
+            v->fenced = true;
+    }
 }
 
 static void revived(struct engine *e)
 {
     turns_revived(&e->turns);
+    pins_confirmed(e);
 }
 
 /* Under the new id, and with the present turn known, what was held can be taken again. */
@@ -93,6 +100,7 @@ struct engine *engine_create(struct loop *loop, struct objstore *store, const st
     random_id(loop, e->server_id);
     e->cache = cache_create(config->cache_bytes);
     e->dedup = dedup_create(config->dedup_bytes);
+    list_init(&e->pins);
     list_init(&e->volumes);
     list_init(&e->uploads_waiting);
     list_init(&e->uploads_storing);
@@ -115,7 +123,7 @@ void engine_destroy(struct engine *e)
 {
     if (!e)
         return;
-    assert(list_empty(&e->volumes));
+    assert(list_empty(&e->volumes) && list_empty(&e->pins));
     task_cancel(&e->pressure);
     lease_finish(&e->lease);
     turns_finish(&e->turns);

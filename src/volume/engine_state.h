@@ -28,6 +28,9 @@ struct engine {
     struct dedup *dedup;
     struct lease lease;
 
+    struct list pins; /* struct pin: what it reads without owning it */
+    size_t pin_count;
+
     struct list volumes;  /* struct volume */
     uint64_t generations; /* counts changes: every piece of dirty data has its own number */
 

@@ -27,6 +27,7 @@ struct look {
     struct export_info *info; /* OK */
 
     char name[EXPORT_NAME_MAX + 1];
+    const char *snapshot; /* NULL: the export */
     struct manifest_get get;
     struct liveness holder;
 };
@@ -69,6 +70,23 @@ static struct export_info *info_create(const char *name, const struct manifest *
     return i;
 }
 
+static struct export_info *snapshot_info_create(const char *name, const struct manifest *m,
+                                                const struct manifest_snapshot *s)
+{
+    char full[VOLUME_NAME_MAX + 1];
+    struct export_info *i = info_create(name, m);
+    snprintf(full, sizeof full, "%s@%s", name, s->name);
+    mem_free(i->name);
+    i->name = mem_strdup(full);
+    i->params.size = s->size;
+    i->mapped = s->root.tree.sums.mapped;
+    i->stored = s->root.tree.sums.stored;
+    i->objects = s->root.tree.sums.objects;
+    i->read_only = i->closed = true;
+    i->held = false;
+    return i;
+}
+
 static void look_at_manifest(struct manifest_get *g)
 {
     struct look *l = CONTAINER_OF(g, struct look, get);
@@ -79,8 +97,11 @@ static void look_at_manifest(struct manifest_get *g)
     }
     struct manifest *m = &g->manifest;
     enum err err = m->state == MANIFEST_TOMBSTONE || m->state == MANIFEST_FORKING ? ERR_NOTFOUND : ERR_OK;
+    const struct manifest_snapshot *s = l->snapshot ? manifest_snapshot(m, l->snapshot) : NULL;
+    if (l->snapshot && !s)
+        err = ERR_NOTFOUND;
     if (!err)
-        l->info = info_create(l->name, m);
+        l->info = s ? snapshot_info_create(l->name, m, s) : info_create(l->name, m);
     bool ask = !err && l->info->held && !l->brief;
     memcpy(l->holder.server_id, m->owner, sizeof m->owner);
     manifest_finish(m);
@@ -119,7 +140,8 @@ static void info_done(struct export_op *op, enum err err)
     mem_free(a);
     op->impl = NULL;
     if (err == ERR_NOTFOUND)
-        complain(&op->complaint, err, "there is no export %s", op->name);
+        complain(&op->complaint, err, "there is no %s %s", strchr(op->name, '@') ? "snapshot" : "export",
+                 op->name);
     op->err = err;
     op->done(op);
 }
@@ -149,11 +171,10 @@ void export_info(struct export_op *op)
     a->look.done = info_looked;
     a->look.ctx = op;
     a->task.run = info_unknown;
-    if (export_name_check(op->name, NULL)) {
+    if (volume_name_split(op->name, a->look.name, &a->look.snapshot, NULL)) {
         loop_post(op->engine->loop, &a->task);
         return;
     }
-    snprintf(a->look.name, sizeof a->look.name, "%s", op->name);
     look_start(&a->look);
 }
 

@@ -19,6 +19,7 @@ struct export_info {
     uint64_t stored;  /* bytes stored for them, duplicates counted again */
     uint64_t objects; /* block objects its pages refer to, one counted once a page */
     uint32_t epoch, breaks;
+    bool read_only;   /* a snapshot: closed, and held by nobody */
     bool closed;      /* cleanly; else there is a log to replay, which mapped and stored do not count */
     bool held;        /* by a server that is not known to be dead; brief: that may be dead */
     char holder[200]; /* "host, pid 17, 127.0.0.1:10809, last heard of 4 s ago"; empty when closed */
@@ -40,7 +41,7 @@ struct export_op {
 
 void export_create(struct export_op *); /* CONFLICT when it exists */
 void export_list(struct export_op *); /* an export whose manifest cannot be read is left out with a warning */
-void export_info(struct export_op *); /* NOTFOUND */
+void export_info(struct export_op *); /* also of NAME@SNAPSHOT; NOTFOUND */
 /* HELD while a live server, this one included, has it open. An overdue owner is watched for a while
  * (liveness.h). */
 void export_remove(struct export_op *);

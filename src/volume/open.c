@@ -9,6 +9,7 @@
 #include "volume/format/page.h"
 #include "volume/log/replay.h"
 #include "volume/membership/liveness.h"
+#include "volume/snapshot_open.h"
 #include "volume/volume_state.h"
 
 #define RESTARTS_MAX 50u
@@ -338,8 +339,12 @@ static void open_get(struct open *op)
 
 void volume_open(struct volume_open *req)
 {
-    struct open *op = MEM_NEW(struct open);
     assert(req->engine->lease.joined || req->engine->lease.reviving);
+    if (names_snapshot(req->name)) {
+        snapshot_open(req);
+        return;
+    }
+    struct open *op = MEM_NEW(struct open);
     op->req = req;
     op->engine = req->engine;
     req->impl = op;
@@ -357,6 +362,10 @@ void volume_open_cancel(struct volume_open *req)
     struct open *op = req->impl;
     if (!op)
         return;
+    if (names_snapshot(req->name)) {
+        snapshot_open_cancel(req);
+        return;
+    }
     op->canceled = true;
     switch (op->state) {
     case OPEN_GET:

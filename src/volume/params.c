@@ -63,3 +63,23 @@ enum err export_name_check(const char *name, struct complaint *c)
                         EXPORT_NAME_MAX);
     return ERR_OK;
 }
+
+enum err volume_name_split(const char *full, char name[EXPORT_NAME_MAX + 1], const char **snapshot,
+                           struct complaint *c)
+{
+    const char *at = strchr(full, '@');
+    size_t n = at ? (size_t)(at - full) : strlen(full);
+    char plain[EXPORT_NAME_MAX + 1];
+    if (n > EXPORT_NAME_MAX)
+        return complain(c, ERR_INVALID, "the name of an export has at most %d bytes", EXPORT_NAME_MAX);
+    memcpy(plain, full, n);
+    plain[n] = '\0';
+    enum err err = export_name_check(plain, c);
+    if (!err && at)
+        err = snapshot_name_check(at + 1, c);
+    if (err)
+        return err;
+    memcpy(name, plain, n + 1);
+    *snapshot = at ? at + 1 : NULL;
+    return ERR_OK;
+}

@@ -73,7 +73,10 @@ void volume_lose(struct volume *v, enum err why)
 {
     if (v->lost)
         return;
-    log_error("export", "%s: taken over by another server: nothing more is acknowledged here", v->name);
+    if (v->snapshot)
+        log_error("export", "%s: this server was declared dead: it may be gone", v->name);
+    else
+        log_error("export", "%s: taken over by another server: nothing more is acknowledged here", v->name);
     v->lost = true;
     timer_stop(&v->flush_timer);
     timer_stop(&v->checkpoint_timer);
@@ -149,12 +152,13 @@ void volume_submit(struct volume *v, struct volume_req *req)
         return;
     }
     bool change = req->verb == VOLUME_WRITE || req->verb == VOLUME_TRIM || req->verb == VOLUME_ZERO;
+    assert(!change || !v->snapshot);
     bool durable = change && (v->params.durable_writes || req->flags & VOLUME_FUA);
-    if (req->verb == VOLUME_FLUSH || (durable && !req->bytes)) {
+    if ((req->verb == VOLUME_FLUSH && !v->snapshot) || (durable && !req->bytes)) {
         log_flush(v, req);
         return;
     }
-    if (!req->bytes) {
+    if (!req->bytes || req->verb == VOLUME_FLUSH) {
         volume_answer(v, req, ERR_OK);
         return;
     }
@@ -264,7 +268,7 @@ void volume_refuse_waiting(struct engine *e, const struct volume *only, enum err
 
 bool volume_prepare_write(struct volume *v, struct volume_req *req)
 {
-    assert(req->bytes > 0 && req->bytes <= VOLUME_REQUEST_MAX && !req->payload);
+    assert(req->bytes > 0 && req->bytes <= VOLUME_REQUEST_MAX && !req->payload && !v->snapshot);
     struct engine *e = v->engine;
     req->volume = v;
     req->err = ERR_OK;
@@ -387,6 +391,7 @@ void volume_free(struct volume *v)
     while ((k = list_pop(&v->folders)))
         mem_free(CONTAINER_OF(k, struct log_folder, link));
     manifest_finish(&v->manifest);
+    snapshot_free(v->snapshot);
     mem_free(v->full_blocks);
     mem_free(v);
 }
@@ -394,6 +399,7 @@ void volume_free(struct volume *v)
 void volume_info(const struct volume *v, struct volume_info *info)
 {
     snprintf(info->name, sizeof info->name, "%s", v->name);
+    info->read_only = v->snapshot;
     info->size = v->params.size;
     info->block_size = v->params.block_size;
     info->object_size = v->params.object_size;

@@ -37,7 +37,8 @@ struct volume;
 #define BLOCK_SIZE_DEFAULT  (UINT32_C(128) << 10)
 #define OBJECT_SIZE_MAX     (UINT32_C(64) << 20)
 #define OBJECT_SIZE_DEFAULT (UINT32_C(4) << 20)
-#define EXPORT_NAME_MAX     240 /* bytes of its encoded form */
+#define EXPORT_NAME_MAX     240                       /* bytes of its encoded form */
+#define VOLUME_NAME_MAX     (2 * EXPORT_NAME_MAX + 1) /* NAME or NAME@SNAPSHOT */
 
 struct export_params {
     uint64_t size;        /* 1 to 2^63 - 1 bytes */
@@ -52,9 +53,15 @@ MUST_CHECK enum err export_params_check(struct export_params *, struct complaint
 /* INVALID with a complaint for the empty name, '@', control characters and names too long when encoded. */
 MUST_CHECK enum err export_name_check(const char *name, struct complaint *);
 
+/* INVALID with a complaint for the empty name, a @, control characters, more than EXPORT_NAME_MAX bytes. */
+MUST_CHECK enum err snapshot_name_check(const char *name, struct complaint *);
+/* INVALID with a complaint unless it is NAME or NAME@SNAPSHOT. *snapshot: within `full`, or NULL. */
+MUST_CHECK enum err volume_name_split(const char *full, char name[EXPORT_NAME_MAX + 1], const char **snapshot,
+                                      struct complaint *);
+
 struct volume_open {
     struct engine *engine;              /* joined */
-    const char *name;                   /* kept by the caller until done */
+    const char *name;                   /* NAME or NAME@SNAPSHOT, see below; kept by the caller until done */
     const struct export_params *create; /* NULL: the export must exist; else it is created when it does not */
     bool must_create;                   /* with create: an export that exists is CONFLICT */
     /* called once when the volume is FENCED for good */
@@ -69,7 +76,9 @@ struct volume_open {
     void *impl;
 };
 
-/* Takes the export over (DESIGN §4) and replays its log. */
+/* Takes the export over (DESIGN §4) and replays its log. NAME@SNAPSHOT is opened for reading only, whoever
+ * holds the export and however many others read it (DESIGN §5): its changes are the caller's mistake, FLUSH
+ * has nothing to do; FENCED when this server is declared dead. `create` does not count then. */
 void volume_open(struct volume_open *);
 /* done follows, with CANCELED or with what had happened by then. */
 void volume_open_cancel(struct volume_open *);
@@ -88,7 +97,8 @@ void volume_close(struct volume_close *);
 void volume_close_abandon(struct volume_close *);
 
 struct volume_info {
-    char name[EXPORT_NAME_MAX + 1];
+    char name[VOLUME_NAME_MAX + 1];
+    bool read_only; /* a snapshot */
     uint64_t size;
     uint32_t block_size, object_size;
     bool durable_writes;
@@ -211,9 +221,6 @@ struct volume_change {
 /* done follows once, from the loop. The volume is not closing; closed while changes wait, it makes them
  * before it is closed, and they are done before the close is. Waits for the store. */
 void volume_change(struct volume_change *);
-/* INVALID with a complaint for the empty name, a @, control characters, more than EXPORT_NAME_MAX bytes. */
-MUST_CHECK enum err snapshot_name_check(const char *name, struct complaint *);
-
 struct volume_stats {
     uint64_t dirty_bytes, logged_bytes, log_records;
     uint64_t checkpoints, records_written;

@@ -35,6 +35,7 @@
 
 struct checkpoint;
 struct retake;
+struct snapshot;
 struct record_put;
 
 /* A frozen set on its way into the log. */
@@ -56,7 +57,8 @@ struct batch {
 struct volume {
     struct engine *engine;
     struct link link;
-    char name[EXPORT_NAME_MAX + 1];
+    char name[VOLUME_NAME_MAX + 1];
+    struct snapshot *snapshot; /* what it reads, and nothing is ever written; NULL: an export */
     struct export_params params;
     uint8_t export_id[16];
     void (*lost_cb)(struct volume *, void *ctx, enum err why);
@@ -180,6 +182,10 @@ void changes_refuse(struct volume *, struct list *changes, enum err why);
 /* ------------------------------------------------------------------------ close.c */
 
 void close_poke(struct volume *); /* volume_close may be able to go on */
+
+/* ---------------------------------------------------------------- snapshot_open.c */
+
+void snapshot_free(struct snapshot *); /* NULL is fine */
 
 /* ----------------------------------------------------------------------- retake.c */
 

@@ -116,6 +116,17 @@ enum err export_name_check(const char *name, struct complaint *c)
     return ERR_OK;
 }
 
+enum err volume_name_split(const char *full, char name[EXPORT_NAME_MAX + 1], const char **snapshot,
+                           struct complaint *c)
+{
+    enum err err = export_name_check(full, c);
+    if (err)
+        return err;
+    strcpy(name, full);
+    *snapshot = NULL;
+    return ERR_OK;
+}
+
 enum err export_params_check(struct export_params *p, struct complaint *c)
 {
     if (!p->block_size)

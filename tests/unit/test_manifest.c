@@ -355,6 +355,54 @@ static void heartbeats_come_back(void **state)
     buf_unref(out);
 }
 
+static void pins_come_back(void **state)
+{
+    (void)state;
+    struct heartbeat_pin pins[2] = {
+        {.name = "a@b\xff", .block_size = 4096, .root = {.level = 1, .tree = {.kind = SUBTREE_ZEROS}}},
+        {.name = "disk", .block_size = 131072, .root = {.tree = {.kind = SUBTREE_PAGE}}}};
+    pins[1].root.tree.page = (struct page_ref){.object = {.turn = 3}, .offset = 7, .bytes = 300};
+    pins[1].root.tree.page.hash.bytes[31] = 9;
+    struct heartbeat with = beat, plain;
+    with.pins = pins;
+    with.pin_count = 2;
+    struct buf *out = heartbeat_encode(&with);
+    struct heartbeat_pin *back = NULL;
+    size_t count = 0;
+    assert_int_equal(heartbeat_parse(out->data, out->bytes, &plain, NULL), ERR_OK);
+    assert_int_equal(plain.pin_count, 0);
+    assert_int_equal(heartbeat_pins(out->data, out->bytes, &back, &count, NULL), ERR_OK);
+    assert_int_equal(count, 2);
+    assert_string_equal(back[0].name, "a@b?");
+    assert_true(back[0].root.level == 1 && back[0].root.tree.kind == SUBTREE_ZEROS);
+    assert_memory_equal(&back[1].root.tree.page.object, &pins[1].root.tree.page.object,
+                        sizeof(struct object_name));
+    assert_true(sha256_equal(&back[1].root.tree.page.hash, &pins[1].root.tree.page.hash));
+    assert_true(back[1].root.tree.page.offset == 7 && back[1].block_size == 131072);
+    mem_free(back);
+    char *text = mem_calloc(1, out->bytes + 1);
+    memcpy(text, out->data, out->bytes);
+    static const char *const edits[][2] = {{"131072", "131073"},
+                                           {"\"zeros\"", "\"ones\""},
+                                           {"\"bytes\": 300", "\"bytes\": 0"},
+                                           {"\"disk\"", "7"},
+                                           {"\"pins\": [", "\"pins\": 3, \"spins\": ["}};
+    for (size_t i = 0; i < COUNT_OF(edits); i++) {
+        struct buf *bad = edited(text, edits[i][0], edits[i][1]);
+        back = NULL;
+        assert_int_equal(heartbeat_pins(bad->data, bad->bytes, &back, &count, NULL), ERR_CORRUPT);
+        assert_null(back);
+        assert_int_equal(heartbeat_parse(bad->data, bad->bytes, &plain, NULL), ERR_OK);
+        buf_unref(bad);
+    }
+    mem_free(text);
+    buf_unref(out);
+    out = heartbeat_encode(&beat);
+    assert_int_equal(heartbeat_pins(out->data, out->bytes, &back, &count, NULL), ERR_OK);
+    assert_true(!count && !back);
+    buf_unref(out);
+}
+
 static void a_later_format_is_told_from_damage(void **state)
 {
     (void)state;
@@ -379,4 +427,4 @@ static void a_later_format_is_told_from_damage(void **state)
 RUN_TESTS(cmocka_unit_test(manifests_come_back), cmocka_unit_test(every_state),
           cmocka_unit_test(damage_is_seen), cmocka_unit_test(hostile_manifests_are_refused),
           cmocka_unit_test(depth_and_size_are_bounded), cmocka_unit_test(heartbeats_come_back),
-          cmocka_unit_test(a_later_format_is_told_from_damage))
+          cmocka_unit_test(pins_come_back), cmocka_unit_test(a_later_format_is_told_from_damage))

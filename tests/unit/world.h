@@ -441,6 +441,7 @@ static inline void world_init(struct world *w)
     memset(e->server_id, 'a', ID_HEX - 1);
     e->cache = cache_create(MIB);
     e->dedup = dedup_create(MIB);
+    list_init(&e->pins);
     list_init(&e->volumes);
     fetches_init(&e->fetches);
     lease_init(&e->lease, e);

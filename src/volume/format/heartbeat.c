@@ -2,8 +2,10 @@
 #include <string.h>
 
 #include "base/bytes.h"
+#include "base/mem.h"
 #include "volume/format/document.h"
 #include "volume/format/manifest.h"
+#include "volume/format/root.h"
 
 static const char heartbeat_kind[] = "heartbeat", format_kind[] = "format";
 
@@ -13,7 +15,7 @@ static json_t *text_for_people(const char *text)
     json_t *v = json_string(text);
     if (v)
         return v;
-    char shown[sizeof((struct heartbeat){0}).addresses];
+    char shown[VOLUME_NAME_MAX + 1];
     size_t n = 0;
     for (; text[n] && n < sizeof shown - 1; n++)
         shown[n] = text[n] >= ' ' && text[n] <= '~' ? text[n] : '?';
@@ -21,6 +23,20 @@ static json_t *text_for_people(const char *text)
     v = json_string(shown);
     assert(v);
     return v;
+}
+
+static json_t *pins_encode(const struct heartbeat *h)
+{
+    json_t *array = json_array();
+    assert(array && h->pin_count <= HEARTBEAT_PINS_MAX);
+    for (size_t i = 0; i < h->pin_count; i++) {
+        const struct heartbeat_pin *p = &h->pins[i];
+        json_t *o = json_pack("{s:o, s:I, s:o}", "name", text_for_people(p->name), "block_size",
+                              (json_int_t)p->block_size, "root", root_encode(&p->root));
+        assert(o);
+        json_array_append_new(array, o);
+    }
+    return array;
 }
 
 struct buf *heartbeat_encode(const struct heartbeat *h)
@@ -38,6 +54,8 @@ struct buf *heartbeat_encode(const struct heartbeat *h)
     assert(members);
     json_object_update(o, members);
     json_decref(members);
+    if (h->pin_count)
+        json_object_set_new(o, "pins", pins_encode(h));
     return document_encode(o, HEARTBEAT_BYTES_MAX);
 }
 
@@ -65,6 +83,44 @@ enum err heartbeat_parse(const void *bytes, size_t n, struct heartbeat *h, struc
     if (bad)
         return complain(complaint, ERR_CORRUPT, "the heartbeat's \"%s\" is missing or not possible", bad);
     *h = read;
+    return ERR_OK;
+}
+
+static void read_pin(const struct reader *r, struct heartbeat_pin *pin)
+{
+    struct reader root = read_object(r, "root");
+    read_text(r, "name", pin->name, sizeof pin->name);
+    pin->block_size = (uint32_t)read_int(r, "block_size", BLOCK_SIZE_MIN, BLOCK_SIZE_MAX);
+    read_root(&root, &pin->root);
+    if (pin->block_size & (pin->block_size - 1))
+        reader_refuse(r, "block_size");
+    else if (!root_holds(&pin->root, pin->block_size, 0))
+        reader_refuse(r, "root");
+}
+
+enum err heartbeat_pins(const void *bytes, size_t n, struct heartbeat_pin **pins, size_t *count,
+                        struct complaint *complaint)
+{
+    json_t *o;
+    enum err err = document_parse(bytes, n, HEARTBEAT_BYTES_MAX, heartbeat_kind, &o, complaint);
+    if (err)
+        return err;
+    const char *bad = NULL;
+    struct reader r = {o, &bad};
+    const json_t *array = json_object_get(o, "pins") ? read_array(&r, "pins", HEARTBEAT_PINS_MAX) : NULL;
+    size_t found = json_array_size(array);
+    struct heartbeat_pin *read = found ? MEM_ARRAY(struct heartbeat_pin, found) : NULL;
+    for (size_t i = 0; i < found; i++) {
+        struct reader in = read_element(&r, array, i, "pins");
+        read_pin(&in, &read[i]);
+    }
+    json_decref(o);
+    if (bad) {
+        mem_free(read);
+        return complain(complaint, ERR_CORRUPT, "the heartbeat's \"%s\" is missing or not possible", bad);
+    }
+    *pins = read;
+    *count = found;
     return ERR_OK;
 }
 

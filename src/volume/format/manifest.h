@@ -69,6 +69,15 @@ MUST_CHECK enum err manifest_parse(const void *bytes, size_t n, struct manifest 
 
 /* ------------------------------------------------------------------------- */
 
+/* What a server reads without owning it (DESIGN §5): the collector keeps all that the root leads to. */
+struct heartbeat_pin {
+    char name[VOLUME_NAME_MAX + 1]; /* for people */
+    uint32_t block_size;
+    struct map_root root;
+};
+
+#define HEARTBEAT_PINS_MAX 500u
+
 struct heartbeat {
     uint64_t serial;
     char nonce[ID_HEX];
@@ -76,11 +85,18 @@ struct heartbeat {
     char addresses[200];
     uint64_t lease_ttl_ms;
     uint32_t turn; /* the collector's turn acknowledged */
+    /* To be encoded, the caller's; heartbeat_parse leaves them empty. */
+    const struct heartbeat_pin *pins;
+    size_t pin_count;
 };
 
 #define HEARTBEAT_BYTES_MAX (UINT32_C(1) << 20)
 struct buf *heartbeat_encode(const struct heartbeat *);
 MUST_CHECK enum err heartbeat_parse(const void *bytes, size_t n, struct heartbeat *, struct complaint *);
+/* The pins alone, for the collector: *pins is the caller's, for mem_free. CORRUPT: what that server reads
+ * is not known. */
+MUST_CHECK enum err heartbeat_pins(const void *bytes, size_t n, struct heartbeat_pin **pins, size_t *count,
+                                   struct complaint *);
 
 /* The object `format`: what it must say. UNSUPPORTED with a complaint for another version. */
 #define FORMAT_BYTES_MAX 4096u

@@ -7,7 +7,9 @@
 #include "base/bytes.h"
 #include "base/log.h"
 #include "base/mark.h"
+#include "base/mem.h"
 #include "volume/engine_state.h"
+#include "volume/membership/pins.h"
 #include "volume/swap.h"
 
 static void lease_step(struct lease *);
@@ -63,7 +65,12 @@ static void beat_encode(struct lease *l)
     memcpy(l->former_nonce, l->beat.nonce, sizeof l->former_nonce);
     random_id(l->engine->loop, l->beat.nonce);
     buf_unref(l->body);
+    struct heartbeat_pin *pins = pins_send(l->engine, l->beat.serial, &l->beat.pin_count);
+    l->beat.pins = pins;
     l->body = heartbeat_encode(&l->beat);
+    l->beat.pins = NULL;
+    l->beat.pin_count = 0;
+    mem_free(pins);
     l->first_sent_ns = now_ns(l);
 }
 
@@ -78,6 +85,7 @@ static void beat_create(struct lease *l)
 {
     struct engine *e = l->engine;
     memset(&l->beat, 0, sizeof l->beat);
+    l->stored_serial = 0;
     l->beat.process = e->config.host->self;
     l->beat.lease_ttl_ms = l->ttl_ns / NS_PER_MS;
     l->etag[0] = '\0';
@@ -186,6 +194,7 @@ static void after_put(struct lease *l)
     switch (l->req.err) {
     case ERR_OK:
         memcpy(l->etag, l->req.etag, sizeof l->etag);
+        l->stored_serial = l->beat.serial;
         confirmed(l, l->sent_ns);
         break;
     case ERR_CONFLICT:
@@ -216,6 +225,7 @@ static void compare(struct lease *l, const struct heartbeat *there)
     memcpy(l->etag, l->req.etag, sizeof l->etag);
     if (ours) {
         mark_hit("lease.found_ours");
+        l->stored_serial = l->beat.serial;
         confirmed(l, l->first_sent_ns);
     } else if (l->refused_for_space) {
         mark_hit("lease.refused_for_space");

@@ -24,7 +24,8 @@ struct lease {
     struct engine *engine;
     bool joined;
     uint64_t ttl_ns;
-    uint64_t confirmed_ns; /* when the last confirmed heartbeat was sent */
+    uint64_t confirmed_ns;  /* when the last confirmed heartbeat was sent */
+    uint64_t stored_serial; /* of the last one known to be stored under this id; 0: none */
     struct engine_step *joining, *leaving;
     void (*confirmed)(struct engine *); /* the lease holds (again); after every beat */
     void (*died)(struct engine *);      /* engine->server_id is still the old one */
