@@ -56,6 +56,7 @@ static void begin(void)
     other.config.host = &other_host;
     snprintf(other.addresses, sizeof other.addresses, "10.0.0.2:10809");
     memset(other.server_id, 'c', ID_HEX - 1);
+    list_init(&other.pins);
     lease_init(&other.lease, &other);
     other.lease.confirmed = other.lease.died = other.lease.revived = world_ignore;
     memset(&look, 0, sizeof look);
