@@ -1,6 +1,7 @@
 /* Breaks and batches: what a crash may lose, and who is told. */
 #include "scenario.h"
 
+#include "base/mem.h"
 #include "coverage.h"
 
 #define RECORDS "exports/disk/*/*/*"
@@ -113,6 +114,43 @@ static void unreadable_piece_does_not_stop_checkpoints(struct script *t)
     expect(t, script_close(t, b) == ERR_OK);
 }
 
+/* Bytes that are stored in an object of their own. */
+static void store_apart(struct script *t, struct client *c, uint64_t offset, uint64_t bytes)
+{
+    expect(t, script_write(t, c, offset, bytes, VOLUME_FUA) == ERR_OK);
+    script_await_checkpoint(t, c->export);
+}
+
+/* A block of many parts with damage among them: what lies before the damage becomes one piece, and so does
+ * what lies behind it. */
+static void consolidation_around_damage(struct script *t)
+{
+    struct model_export *e;
+    t->config.checkpoint_interval_ns = 3 * NS_PER_S;
+    struct client *a = owner(t, &e);
+    store_apart(t, a, 6144, 512);
+    expect(t, bucket_count(t->bucket, "blocks/") == 1);
+    char *damaged = mem_strdup(bucket_nth(t->bucket, "blocks/", 0)->key);
+    store_apart(t, a, 4096, 1024);
+    store_apart(t, a, 5120, 1024);
+    expect(t, script_close(t, a) == ERR_OK);
+    bucket_delete(t->bucket, damaged);
+    mem_free(damaged);
+    e->trouble = 1;
+    uint64_t before = coverage_count("consolidated-around-damage");
+    struct client *b = script_open(t, script_server(t, 1), e);
+    expect(t, script_write(t, b, 0, 512, 0) == ERR_OK); /* in the block before */
+    for (uint64_t i = 0; i < 6; i++)
+        expect(t, script_write(t, b, 6656 + i * 256, 128, i == 5 ? VOLUME_FUA : 0) == ERR_OK);
+    script_await_checkpoint(t, e);
+    script_run(t, 5);
+    expect(t, coverage_count("consolidated-around-damage") > before);
+    expect(t, script_slots(t, e) == 0);
+    expect(t, script_read(t, b, 4096, 2048) == ERR_OK && script_read(t, b, 6656, 1536) == ERR_OK);
+    expect(t, script_read(t, b, 6144, 512) == ERR_CORRUPT);
+    expect(t, script_close(t, b) == ERR_OK);
+}
+
 static void break_counted_once_per_takeover(struct script *t)
 {
     struct model_export *e;
@@ -167,6 +205,7 @@ const struct scenario scenarios_breaks[] = {S(crash_between_records_of_a_batch),
                                             S(steady_writes_do_not_starve_flush),
                                             S(checkpoint_keeps_hidden_logged_extent),
                                             S(unreadable_piece_does_not_stop_checkpoints),
+                                            S(consolidation_around_damage),
                                             S(break_counted_once_per_takeover),
                                             S(outage_longer_than_lease_takes_nobody_over),
                                             S(holder_without_heartbeat_holds_replies),

@@ -233,6 +233,7 @@ static bool pack_up_to(struct pack *p, uint64_t end)
         else
             p->scanned = next ? next->start : p->region_end;
     }
+    p->scanned = end; /* what begins behind it may change yet */
     return true;
 }
 
