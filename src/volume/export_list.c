@@ -55,10 +55,33 @@ static void look_at_holder(struct liveness *live)
     look_finish(l, ERR_OK);
 }
 
+static void info_snapshots(struct export_info *i, const struct manifest *m)
+{
+    i->snapshot_count = m->snapshot_count;
+    i->snapshots = m->snapshot_count ? MEM_ARRAY(struct snapshot_info, m->snapshot_count) : NULL;
+    for (size_t n = 0; n < m->snapshot_count; n++) {
+        const struct manifest_snapshot *s = &m->snapshots[n];
+        i->snapshots[n] = (struct snapshot_info){.name = mem_strdup(s->name),
+                                                 .size = s->size,
+                                                 .created_ms = s->created_ms,
+                                                 .mapped = s->root.tree.sums.mapped,
+                                                 .stored = s->root.tree.sums.stored,
+                                                 .objects = s->root.tree.sums.objects};
+    }
+}
+
 static struct export_info *info_create(const char *name, const struct manifest *m)
 {
     struct export_info *i = MEM_NEW(struct export_info);
     i->name = mem_strdup(name);
+    memcpy(i->id, m->id, sizeof i->id);
+    i->created_ms = m->created_ms;
+    if (m->parent.name) {
+        i->parent = mem_strdup(m->parent.name);
+        memcpy(i->parent_id, m->parent.id, sizeof i->parent_id);
+        i->parent_snapshot = m->parent.snapshot ? mem_strdup(m->parent.snapshot) : NULL;
+    }
+    info_snapshots(i, m);
     i->params = m->params;
     i->mapped = m->root.tree.sums.mapped;
     i->stored = m->root.tree.sums.stored;
@@ -322,6 +345,11 @@ void export_infos_free(struct export_info *info)
 {
     while (info) {
         struct export_info *next = info->next;
+        for (size_t n = 0; n < info->snapshot_count; n++)
+            mem_free(info->snapshots[n].name);
+        mem_free(info->snapshots);
+        mem_free(info->parent);
+        mem_free(info->parent_snapshot);
         mem_free(info->name);
         mem_free(info);
         info = next;

@@ -6,6 +6,8 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "volume/amend.h"
+#include "volume/claim.h"
 #include "volume/engine_state.h"
 #include "volume/format/manifest.h"
 #include "volume/format/page.h"
@@ -21,6 +23,7 @@ struct change {
     unsigned rounds;
     struct task task;
     struct manifest next;
+    struct claim claim;
     struct swap swap;
     struct manifest_get get;
     struct liveness owner;
@@ -82,61 +85,23 @@ static struct engine *engine_of(const struct change *c)
     return c->op->engine;
 }
 
-/* Puts the store's own words behind what could not be done. */
-static enum err complain_store(struct export_op *op, enum err err, const char *doing,
-                               const struct complaint *why)
-{
-    struct complaint said = *why;
-    if (err == ERR_UNKNOWN)
-        return complain(&op->complaint, err, "%s %s: the store's answer was lost; look whether it was done",
-                        doing, op->name);
-    return complain(&op->complaint, err, "%s %s: %.400s", doing, op->name,
-                    said.text[0] ? said.text : err_text(err));
-}
-
 /* ---------------------------------------------------------------------- creating */
 
-static void create_swap(struct change *c, bool create)
+static void change_claimed(struct claim *claim)
 {
-    struct engine *e = engine_of(c);
-    c->state = CHANGE_CREATES;
-    manifest_renew(&c->next, e->loop);
-    c->swap.engine = e;
-    c->swap.name = c->op->name;
-    c->swap.next = &c->next;
-    c->swap.create = create;
-    c->swap.patience_ns = e->config.patience_ns;
-    c->swap.done = change_swapped;
-    swap_start(&c->swap);
+    change_step(CONTAINER_OF(claim, struct change, claim));
 }
 
-/* The name has a manifest: only a tombstone makes room. */
-static void create_after_conflict(struct change *c)
+static void create_claimed(struct change *c)
 {
-    struct manifest found = c->swap.found;
-    bool gone = found.serial && found.state == MANIFEST_TOMBSTONE;
-    if (gone && c->rounds++ < ROUNDS_MAX) {
-        c->next.serial = found.serial;
-        memcpy(c->swap.former_nonce, found.nonce, sizeof found.nonce);
-        manifest_finish(&found);
-        create_swap(c, false);
-        return;
-    }
-    manifest_finish(&found);
-    change_finish(c, complain(&c->op->complaint, ERR_CONFLICT, "export %s exists already", c->op->name));
-}
-
-static void create_swapped(struct change *c)
-{
-    enum err err = c->swap.err;
-    if (err == ERR_CONFLICT) {
-        create_after_conflict(c);
-        return;
-    }
-    if (err)
-        err = complain_store(c->op, err, "creating export", &c->swap.complaint);
+    struct export_op *op = c->op;
+    enum err err = c->claim.err;
+    if (err == ERR_CONFLICT || err == ERR_HELD)
+        op->complaint = c->claim.complaint;
+    else if (err)
+        err = complain_store(&op->complaint, err, "creating export", op->name, &c->claim.complaint);
     else
-        log_info("export", "%s: created, %llu bytes", c->op->name, (unsigned long long)c->next.params.size);
+        log_info("export", "%s: created, %llu bytes", op->name, (unsigned long long)c->next.params.size);
     change_finish(c, err);
 }
 
@@ -157,7 +122,9 @@ void export_create(struct export_op *op)
     c->next.created_ms = loop_wall_ms(e->loop);
     c->next.root.level = page_root_level(params.block_size, params.size);
     random_id(e->loop, c->next.id);
-    create_swap(c, true);
+    c->state = CHANGE_CREATES;
+    c->claim = (struct claim){.engine = e, .name = op->name, .next = &c->next, .done = change_claimed};
+    claim_start(&c->claim);
 }
 
 /* ---------------------------------------------------------------------- removing */
@@ -181,16 +148,7 @@ static void remove_swap(struct change *c)
     memcpy(c->swap.former_nonce, m->nonce, sizeof m->nonce);
     memcpy(c->swap.etag, c->get.etag, sizeof c->get.etag);
     m->state = MANIFEST_TOMBSTONE;
-    m->owner[0] = '\0';
-    m->root.tree = (struct subtree){.kind = SUBTREE_HOLE};
-    mem_free(m->segments);
-    m->segments = NULL;
-    m->segment_count = 0;
-    for (size_t i = 0; i < m->snapshot_count; i++)
-        mem_free(m->snapshots[i].name);
-    mem_free(m->snapshots);
-    m->snapshots = NULL;
-    m->snapshot_count = 0;
+    manifest_strip(m);
     manifest_renew(m, e->loop);
     c->swap.engine = e;
     c->swap.name = c->op->name;
@@ -211,13 +169,11 @@ static void remove_got(struct change *c)
     if (err == ERR_NOTFOUND || (!err && c->next.state == MANIFEST_TOMBSTONE)) {
         change_finish(c, complain(&op->complaint, ERR_NOTFOUND, "there is no export %s", op->name));
     } else if (err) {
-        change_finish(c, complain_store(op, err, "removing export", &c->get.complaint));
-    } else if (c->next.state == MANIFEST_FORKING) {
-        change_finish(c, complain(&op->complaint, ERR_HELD, "export %s is being made by a fork", op->name));
+        change_finish(c, complain_store(&op->complaint, err, "removing export", op->name, &c->get.complaint));
     } else if (volume_named(engine_of(c), op->name)) {
         change_finish(c,
                       complain(&op->complaint, ERR_HELD, "export %s is open in this very server", op->name));
-    } else if (c->next.state == MANIFEST_OPEN && strcmp(c->next.owner, engine_of(c)->server_id) != 0) {
+    } else if (c->next.state != MANIFEST_CLOSED && strcmp(c->next.owner, engine_of(c)->server_id) != 0) {
         c->state = CHANGE_LOOKS;
         c->owner.engine = engine_of(c);
         memcpy(c->owner.server_id, c->next.owner, sizeof c->next.owner);
@@ -232,11 +188,13 @@ static void remove_looked(struct change *c)
 {
     struct export_op *op = c->op;
     if (c->owner.err)
-        change_finish(c,
-                      complain_store(op, c->owner.err, "asking who holds export", &c->owner.req.complaint));
+        change_finish(c, complain_store(&op->complaint, c->owner.err, "asking who holds export", op->name,
+                                        &c->owner.req.complaint));
     else if (!c->owner.dead)
-        change_finish(c,
-                      complain(&op->complaint, ERR_HELD, "export %s is held by %s", op->name, c->owner.who));
+        change_finish(c, complain(&op->complaint, ERR_HELD,
+                                  c->next.state == MANIFEST_FORKING ? "export %s is being made by a fork: %s"
+                                                                    : "export %s is held by %s",
+                                  op->name, c->owner.who));
     else
         remove_swap(c);
 }
@@ -252,7 +210,7 @@ static void remove_swapped(struct change *c)
         }
     }
     if (err)
-        err = complain_store(c->op, err, "removing export", &c->swap.complaint);
+        err = complain_store(&c->op->complaint, err, "removing export", c->op->name, &c->swap.complaint);
     else
         log_info("export", "%s: removed", c->op->name);
     change_finish(c, err);
@@ -277,7 +235,7 @@ static void change_step(struct change *c)
         change_finish(c, c->op->err);
         break;
     case CHANGE_CREATES:
-        create_swapped(c);
+        create_claimed(c);
         break;
     case CHANGE_GETS:
         remove_got(c);

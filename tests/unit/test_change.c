@@ -9,6 +9,7 @@
 #include "loop/uv_loop.h"
 #include "objstore/mem.h"
 #include "unit.h"
+#include "volume/exports.h"
 #include "volume/format/manifest.h"
 #include "volume/swap.h"
 
@@ -63,13 +64,18 @@ static void changed(struct volume_change *c)
         uv_loop_stop(loop);
 }
 
-static void disk_open(void)
+static void open_named(const char *name)
 {
-    struct volume_open open = {.engine = engine, .name = "disk", .create = &small_disk, .done = opened};
+    struct volume_open open = {.engine = engine, .name = name, .create = &small_disk, .done = opened};
     volume_open(&open);
     uv_loop_run(loop);
     assert_int_equal(open.err, ERR_OK);
     disk = open.volume;
+}
+
+static void disk_open(void)
+{
+    open_named("disk");
 }
 
 static enum err disk_close(bool abandon)
@@ -340,7 +346,123 @@ static void an_abandoned_close_answers_all(void **state)
     assert_int_equal(--changes_under_way, 0);
 }
 
+/* ------------------------------------------------------------- exports that nobody has open */
+
+static void op_done(struct export_op *o)
+{
+    (void)o;
+    uv_loop_stop(loop);
+}
+
+static enum err run(void (*verb)(struct export_op *), struct export_op *o)
+{
+    o->engine = engine;
+    o->done = op_done;
+    verb(o);
+    uv_loop_run(loop);
+    return o->err;
+}
+
+#define RUN(verb, ...) run(verb, &(struct export_op){__VA_ARGS__})
+
+static void expect_bytes(const char *name, uint8_t first, uint8_t second)
+{
+    open_named(name);
+    assert_int_equal(byte_at(0), first);
+    assert_int_equal(byte_at(5000), second);
+    assert_int_equal(disk_close(false), ERR_OK);
+}
+
+static void forks_and_rollback_hold_what_was_there(void **state)
+{
+    (void)state;
+    write_byte(0, 1);
+    write_byte(5000, 1);
+    assert_int_equal(change(VOLUME_SNAPSHOT, "one", 0), ERR_OK);
+    write_byte(0, 2);
+    assert_int_equal(change(VOLUME_CHECKPOINT, NULL, 0), ERR_OK);
+    assert_int_equal(RUN(export_fork, .name = "disk", .child = "live", .as_checkpointed = true), ERR_OK);
+    write_byte(5000, 3);
+    assert_int_equal(RUN(export_rollback, .name = "disk", .snapshot = "one"), ERR_HELD);
+    assert_int_equal(RUN(export_resize, .name = "disk", .size = 40000), ERR_HELD);
+    assert_int_equal(disk_close(false), ERR_OK);
+    assert_int_equal(RUN(export_fork, .name = "disk", .snapshot = "one", .child = "a"), ERR_OK);
+    assert_int_equal(RUN(export_fork, .name = "disk", .child = "b"), ERR_OK);
+    expect_bytes("a", 1, 1);
+    expect_bytes("b", 2, 3);
+    expect_bytes("live", 2, 1);
+    open_named("a");
+    write_byte(0, 9);
+    assert_int_equal(disk_close(false), ERR_OK);
+    expect_bytes("disk", 2, 3);
+    struct export_op back = {.name = "disk", .snapshot = "one"};
+    assert_int_equal(run(export_rollback, &back), ERR_OK);
+    expect_bytes("disk", 1, 1);
+    assert_int_equal(RUN(export_rollback, .name = "disk", .snapshot = back.saved), ERR_OK);
+    expect_bytes("disk", 2, 3);
+    expect_bytes("a", 9, 1);
+}
+
+/* Its owner's process is gone, and what it flushed is in its log only. */
+static void the_log_of_the_dead_is_folded_first(void **state)
+{
+    (void)state;
+    write_byte(0, 1);
+    struct volume_req r = {.verb = VOLUME_FLUSH, .done = req_done};
+    volume_submit(disk, &r);
+    uv_loop_run(loop);
+    assert_int_equal(disk_close(true), ERR_CANCELED);
+    assert_int_equal(RUN(export_snapshot, .name = "disk", .snapshot = "one"), ERR_OK);
+    look_at_manifest();
+    assert_int_equal(stored.state, MANIFEST_CLOSED);
+    assert_int_equal(manifest_snapshot(&stored, "one")->root.tree.sums.mapped, 1);
+    assert_int_equal(RUN(export_fork, .name = "disk", .snapshot = "one", .child = "a"), ERR_OK);
+    expect_bytes("a", 1, 0);
+}
+
+static void what_grows_back_is_zeros(void **state)
+{
+    (void)state;
+    write_byte(0, 1);
+    write_byte(5000, 2);
+    write_byte(19000, 3);
+    assert_int_equal(change(VOLUME_SNAPSHOT, "whole", 0), ERR_OK);
+    assert_int_equal(disk_close(false), ERR_OK);
+    assert_int_equal(RUN(export_resize, .name = "disk", .size = 4999), ERR_INVALID);
+    assert_int_equal(RUN(export_resize, .name = "disk", .size = 0, .shrink = true), ERR_INVALID);
+    assert_int_equal(RUN(export_resize, .name = "none", .size = 1), ERR_NOTFOUND);
+    assert_int_equal(RUN(export_resize, .name = "disk", .size = 4999, .shrink = true), ERR_OK);
+    look_at_manifest();
+    assert_int_equal(stored.state, MANIFEST_CLOSED);
+    assert_int_equal(stored.params.size, 4999);
+    assert_int_equal(stored.root.tree.sums.mapped, 1);
+    assert_int_equal(RUN(export_resize, .name = "disk", .size = 5000 * GIB), ERR_OK);
+    open_named("disk");
+    assert_int_equal(size_now(), 5000 * GIB);
+    assert_int_equal(byte_at(0), 1);
+    assert_int_equal(byte_at(5000), 0);
+    assert_int_equal(byte_at(19000), 0);
+    write_byte(19000, 4);
+    write_byte(4000 * GIB, 5);
+    assert_int_equal(disk_close(false), ERR_OK);
+    assert_int_equal(RUN(export_fork, .name = "disk", .snapshot = "whole", .child = "a"), ERR_OK);
+    open_named("a");
+    assert_int_equal(size_now(), 20000);
+    assert_int_equal(byte_at(19000), 3);
+    assert_int_equal(disk_close(false), ERR_OK);
+    assert_int_equal(RUN(export_rollback, .name = "disk", .snapshot = "whole", .discard = true), ERR_OK);
+    open_named("disk");
+    assert_int_equal(size_now(), 20000);
+    assert_int_equal(byte_at(5000), 2);
+    assert_int_equal(change(VOLUME_RESIZE, NULL, 6000 * GIB), ERR_OK);
+    assert_int_equal(byte_at(4000 * GIB), 0);
+    assert_int_equal(byte_at(19000), 3);
+    assert_int_equal(disk_close(false), ERR_OK);
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 RUN_TESTS(T(snapshots_are_taken_and_removed), T(many_share_one_checkpoint), T(there_is_an_end_to_snapshots),
           T(growing_adds_levels), T(a_hole_grows_without_pages), T(a_checkpoint_is_all_it_says),
-          T(a_close_makes_what_waits), T(an_abandoned_close_answers_all))
+          T(a_close_makes_what_waits), T(an_abandoned_close_answers_all),
+          T(forks_and_rollback_hold_what_was_there), T(the_log_of_the_dead_is_folded_first),
+          T(what_grows_back_is_zeros))

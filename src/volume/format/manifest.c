@@ -16,6 +16,8 @@ static const char *const states[] = {"open", "closed", "tombstone", "forking"};
 
 void manifest_finish(struct manifest *m)
 {
+    mem_free(m->parent.name);
+    mem_free(m->parent.snapshot);
     for (size_t i = 0; i < m->snapshot_count; i++)
         mem_free(m->snapshots[i].name);
     mem_free(m->snapshots);
@@ -26,6 +28,9 @@ void manifest_finish(struct manifest *m)
 void manifest_copy(struct manifest *to, const struct manifest *from)
 {
     *to = *from;
+    to->parent = (struct manifest_parent){.name = NULL};
+    if (from->parent.name)
+        manifest_set_parent(to, from->parent.name, from->parent.id, from->parent.snapshot);
     to->segments = NULL;
     to->snapshots = NULL;
     if (from->segment_count)
@@ -89,7 +94,7 @@ static const char *manifest_fault(const struct manifest *m)
     const char *fault = params_fault(&m->params);
     if (fault)
         return fault;
-    if ((m->epoch == 0 && (m->owner[0] || m->state == MANIFEST_OPEN)))
+    if (m->epoch == 0 && ((m->owner[0] && m->state != MANIFEST_FORKING) || m->state == MANIFEST_OPEN))
         return "epoch";
     if ((m->epoch == 0) != (m->folder[0] == 0))
         return "folder";
@@ -145,6 +150,17 @@ static json_t *snapshots_encode(const struct manifest *m)
     return array;
 }
 
+static void encode_parent(const struct manifest *m, json_t *o)
+{
+    const struct manifest_parent *p = &m->parent;
+    if (!p->name)
+        return;
+    json_t *parent = checked(json_pack("{s:s, s:s}", "name", p->name, "id", p->id));
+    if (p->snapshot)
+        json_object_set_new(parent, "snapshot", checked(json_string(p->snapshot)));
+    json_object_set_new(o, "parent", parent);
+}
+
 struct buf *manifest_encode(const struct manifest *m)
 {
     assert(manifest_fault(m) == NULL);
@@ -159,6 +175,7 @@ struct buf *manifest_encode(const struct manifest *m)
         "segments", segments_encode(m), "snapshots", snapshots_encode(m)));
     json_object_update(o, members);
     json_decref(members);
+    encode_parent(m, o);
     return document_encode(o, MANIFEST_BYTES_MAX);
 }
 
@@ -194,6 +211,21 @@ static void read_snapshots(const struct reader *r, struct manifest *m)
     }
 }
 
+static void read_parent(const struct reader *r, struct manifest *m)
+{
+    char name[EXPORT_NAME_MAX + 1], id[ID_HEX], snapshot[EXPORT_NAME_MAX + 1] = "";
+    if (!json_object_get(r->object, "parent"))
+        return;
+    struct reader in = read_object(r, "parent");
+    bool of_snapshot = json_object_get(in.object, "snapshot");
+    read_text(&in, "name", name, sizeof name);
+    read_hex(&in, "id", ID_HEX - 1, false, id);
+    if (of_snapshot)
+        read_text(&in, "snapshot", snapshot, sizeof snapshot);
+    if (!*r->bad)
+        manifest_set_parent(m, name, id, of_snapshot ? snapshot : NULL);
+}
+
 static void read_members(const struct reader *r, struct manifest *m)
 {
     m->serial = (uint64_t)read_int(r, "serial", 0, INT64_MAX);
@@ -214,6 +246,7 @@ static void read_members(const struct reader *r, struct manifest *m)
     read_root(&root, &m->root);
     read_segments(r, m);
     read_snapshots(r, m);
+    read_parent(r, m);
 }
 
 enum err manifest_parse(const void *bytes, size_t n, struct manifest *m, struct complaint *complaint)

@@ -30,6 +30,13 @@ struct manifest_snapshot {
     struct map_root root;
 };
 
+/* What a fork was made from; name is NULL when it is none. */
+struct manifest_parent {
+    char *name;
+    char id[ID_HEX];
+    char *snapshot; /* NULL: from what the parent held then */
+};
+
 struct manifest {
     uint64_t serial;
     char nonce[ID_HEX];
@@ -38,7 +45,7 @@ struct manifest {
     struct export_params params;
     int64_t created_ms;
     uint32_t epoch;          /* 0: never opened */
-    char owner[ID_HEX];      /* server id; "" when nobody */
+    char owner[ID_HEX];      /* server id; "" when nobody. FORKING: who makes it */
     char folder[FOLDER_HEX]; /* nonce of the owner's log folder; "" when epoch is 0 */
     uint64_t position;       /* OPEN: the first slot of the owner's folder that is not folded in */
     uint32_t breaks;
@@ -47,6 +54,7 @@ struct manifest {
     size_t segment_count;
     struct manifest_snapshot *snapshots;
     size_t snapshot_count;
+    struct manifest_parent parent;
 };
 
 /* All of the struct's own memory; the struct can be used again. A zeroed one is fine. */
@@ -61,6 +69,10 @@ MUST_CHECK enum err manifest_add_snapshot(struct manifest *, const char *export,
                                           int64_t created_ms, struct complaint *);
 MUST_CHECK enum err manifest_remove_snapshot(struct manifest *, const char *export, const char *name,
                                              struct complaint *); /* NOTFOUND */
+
+void manifest_set_parent(struct manifest *, const char *name, const char *id, const char *snapshot);
+/* What a tombstone needs none of: root, log, snapshots, parent, owner. */
+void manifest_strip(struct manifest *);
 
 struct buf *manifest_encode(const struct manifest *);
 /* CORRUPT (checksum, syntax, a field missing or out of bounds), UNSUPPORTED (a newer version; complaint says

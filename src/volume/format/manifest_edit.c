@@ -1,4 +1,4 @@
-/* The table of snapshots in a manifest. */
+/* Parts of a manifest: its table of snapshots, its parent. */
 #include <string.h>
 
 #include "base/mem.h"
@@ -39,4 +39,30 @@ enum err manifest_remove_snapshot(struct manifest *m, const char *export, const 
     size_t at = (size_t)(s - m->snapshots);
     memmove(s, s + 1, (--m->snapshot_count - at) * sizeof *s);
     return ERR_OK;
+}
+
+void manifest_set_parent(struct manifest *m, const char *name, const char *id, const char *snapshot)
+{
+    mem_free(m->parent.name);
+    mem_free(m->parent.snapshot);
+    m->parent.name = mem_strdup(name);
+    memcpy(m->parent.id, id, sizeof m->parent.id);
+    m->parent.snapshot = snapshot ? mem_strdup(snapshot) : NULL;
+}
+
+void manifest_strip(struct manifest *m)
+{
+    m->owner[0] = '\0';
+    m->root.tree = (struct subtree){.kind = SUBTREE_HOLE};
+    mem_free(m->segments);
+    m->segments = NULL;
+    m->segment_count = 0;
+    for (size_t i = 0; i < m->snapshot_count; i++)
+        mem_free(m->snapshots[i].name);
+    mem_free(m->snapshots);
+    m->snapshots = NULL;
+    m->snapshot_count = 0;
+    mem_free(m->parent.name);
+    mem_free(m->parent.snapshot);
+    m->parent = (struct manifest_parent){.name = NULL};
 }
