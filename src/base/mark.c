@@ -21,9 +21,10 @@ static void count_down(const char *name)
 __attribute__((constructor)) static void read_environment(void)
 {
     const char *text = getenv("ASHLAR_CRASH_AT");
-    if (!text || strlen(text) >= sizeof crash_at)
+    size_t bytes = text ? strlen(text) + 1 : 0;
+    if (!text || bytes > sizeof crash_at)
         return;
-    strcpy(crash_at, text);
+    memcpy(crash_at, text, bytes);
     char *colon = strchr(crash_at, ':');
     long n = colon ? strtol(colon + 1, NULL, 10) : 1;
     if (colon)

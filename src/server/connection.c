@@ -19,7 +19,7 @@
 
 static void describe_peer(struct connection *c)
 {
-    struct sockaddr_storage a;
+    struct sockaddr_storage a = {0};
     socklen_t bytes = sizeof a;
     char host[48] = "?", port[8] = "?";
     if (getpeername(c->fd, (struct sockaddr *)&a, &bytes) == 0 && a.ss_family == AF_UNIX) {

@@ -119,6 +119,7 @@ uint32_t error_to_rep(enum err);
 struct server {
     struct loop *loop;
     struct server_config config; /* strings are ours; listen and inherited are not kept */
+    char *default_export;        /* the one in config */
     struct export_params auto_create;
     struct listener **listeners;
     size_t listener_count;

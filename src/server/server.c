@@ -34,7 +34,7 @@ static void copy_config(struct server *s, const struct server_config *config)
         s->config.auto_create = &s->auto_create;
     }
     if (config->default_export)
-        s->config.default_export = mem_strdup(config->default_export);
+        s->config.default_export = s->default_export = mem_strdup(config->default_export);
 }
 
 struct server *server_create(struct loop *l, const struct server_config *config, struct complaint *why)
@@ -96,8 +96,7 @@ void server_destroy(struct server *s)
     task_cancel(&s->stopped_task);
     task_cancel(&s->reply_task);
     timer_stop(&s->look_timer);
-    char *name = (char *)(uintptr_t)s->config.default_export;
-    mem_free(name);
+    mem_free(s->default_export);
     mem_free(s);
 }
 

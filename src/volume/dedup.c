@@ -90,7 +90,7 @@ static struct entry *set_of(const struct dedup *d, const struct sha256 *hash, ui
 {
     uint32_t set = spread(hash, d->set_count);
     *chunk = set / SETS_A_CHUNK;
-    return d->chunks[*chunk] ? &d->chunks[*chunk][set % SETS_A_CHUNK * WAYS] : NULL;
+    return d->chunks[*chunk] ? &d->chunks[*chunk][(size_t)(set % SETS_A_CHUNK) * WAYS] : NULL;
 }
 
 static bool is_live(const struct dedup *d, const struct entry *e)
@@ -231,7 +231,7 @@ void dedup_add(struct dedup *d, const struct piece_ref *piece)
     uint32_t object = object_add(d, &piece->object), chunk;
     struct entry *set = set_of(d, &piece->hash, &chunk);
     if (!set) {
-        d->chunks[chunk] = allocate(d, SETS_A_CHUNK * WAYS, sizeof(struct entry));
+        d->chunks[chunk] = allocate(d, (size_t)SETS_A_CHUNK * WAYS, sizeof(struct entry));
         set = set_of(d, &piece->hash, &chunk);
     }
     struct entry *e = way_free(d, set);

@@ -230,7 +230,7 @@ static void list_finish(struct listing *l)
     struct export_op *op = l->op;
     struct export_info **link = &op->infos;
     if (l->count)
-        qsort(l->infos, l->count, sizeof *l->infos, by_name);
+        qsort(l->infos, l->count, sizeof(struct export_info *), by_name);
     for (size_t i = 0; i < l->count; i++) {
         *link = l->infos[i];
         link = &l->infos[i]->next;
@@ -252,7 +252,7 @@ static void list_keep(struct listing *l, struct export_info *info)
 {
     if (l->count == l->room) {
         l->room = MAX(2 * l->room, 64);
-        l->infos = mem_realloc(l->infos, l->room * sizeof *l->infos);
+        l->infos = mem_realloc(l->infos, l->room * sizeof(struct export_info *));
     }
     l->infos[l->count++] = info;
 }

@@ -133,8 +133,9 @@ void read_hex(const struct reader *r, const char *name, size_t digits, bool may_
 void read_text(const struct reader *r, const char *name, char *out, size_t size)
 {
     const char *text = json_string_value(json_object_get(r->object, name));
-    if (text && strlen(text) < size) {
-        strcpy(out, text);
+    size_t bytes = text ? strlen(text) + 1 : 0;
+    if (text && bytes <= size) {
+        memcpy(out, text, bytes);
         return;
     }
     reader_refuse(r, name);

@@ -44,7 +44,7 @@ static const uint8_t *objects_of(const uint8_t *page)
 
 static const uint8_t *child_at(const uint8_t *page, unsigned nth)
 {
-    return objects_of(page) + (size_t)object_count(page) * OBJECT_ENTRY_BYTES + nth * CHILD_BYTES;
+    return objects_of(page) + (size_t)object_count(page) * OBJECT_ENTRY_BYTES + (size_t)nth * CHILD_BYTES;
 }
 
 static bool sizes_check(const uint8_t *page, size_t n)

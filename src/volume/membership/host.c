@@ -54,9 +54,10 @@ static bool boot_id_read(char *out, size_t size)
     if (!file_read("/proc/sys/kernel/random/boot_id", text, sizeof text))
         return false;
     text[strcspn(text, "\n")] = 0;
-    if (!text[0] || strlen(text) >= size)
+    size_t bytes = strlen(text) + 1;
+    if (bytes == 1 || bytes > size)
         return false;
-    strcpy(out, text);
+    memcpy(out, text, bytes);
     return true;
 }
 
