@@ -22,7 +22,9 @@ run: ## install what is missing, build, serve a directory store with a 1 GiB exp
 	@ninja -C $(BUILD) ashlar
 	@exec tools/run $(BUILD)/ashlar
 
-check: build ## unit tests, simulator, directory store: under 2 minutes
+check: ## unit tests, simulator, directory store: under 2 minutes once set up
+	@tools/setup check
+	@$(MAKE) --no-print-directory build
 	@tests/run --quick --build $(BUILD)
 
 test: ## install, build, run everything; ends with `N passed, N failed`
