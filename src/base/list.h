@@ -2,6 +2,7 @@
 #ifndef BASE_LIST_H
 #define BASE_LIST_H
 
+#include <assert.h>
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -32,6 +33,7 @@ static inline bool link_in_list(const struct link *k)
 
 static inline void link_before(struct link *k, struct link *where)
 {
+    assert(where->prev);
     k->prev = where->prev;
     k->next = where;
     where->prev->next = k;
