@@ -12,7 +12,7 @@
 
 static const struct command *const commands[] = {
     &serve_command, &create_command, &ls_command,     &info_command,
-    &rm_command,    &import_command, &export_command,
+    &rm_command,    &import_command, &export_command, &diff_command,
 };
 
 struct common_options {

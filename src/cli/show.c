@@ -101,7 +101,7 @@ void show_one(const struct export_info *i, FILE *f)
 }
 
 /* JSON is UTF-8; a name that is not shows a question mark for each byte that is not ASCII. */
-static json_t *json_text(const char *text)
+json_t *show_json_text(const char *text)
 {
     json_t *j = json_string(text);
     if (j)
@@ -122,13 +122,13 @@ static json_t *json_bytes(uint64_t bytes)
 
 json_t *show_json(const struct export_info *i)
 {
-    return json_pack("{so so so so sb so so so so so sb sb so}", "name", json_text(i->name), "size",
+    return json_pack("{so so so so sb so so so so so sb sb so}", "name", show_json_text(i->name), "size",
                      json_bytes(i->params.size), "block_size", json_bytes(i->params.block_size),
                      "object_size", json_bytes(i->params.object_size), "durable_writes",
                      (int)i->params.durable_writes, "mapped", json_bytes(i->mapped), "stored",
                      json_bytes(i->stored), "objects", json_bytes(i->objects), "epoch", json_bytes(i->epoch),
                      "breaks", json_bytes(i->breaks), "closed", (int)i->closed, "held", (int)i->held,
-                     "holder", i->holder[0] ? json_text(i->holder) : json_null());
+                     "holder", i->holder[0] ? show_json_text(i->holder) : json_null());
 }
 
 void show_print_json(json_t *j, FILE *f)

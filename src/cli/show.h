@@ -16,6 +16,8 @@ void show_one(const struct export_info *, FILE *);
  * sizes are numbers of bytes, holder is null when nobody holds it. */
 json_t *show_json(const struct export_info *);
 /* Prints it and lets go of it. */
+/* A string; what is not UTF-8 in it is shown as '?'. */
+json_t *show_json_text(const char *);
 void show_print_json(json_t *, FILE *);
 
 #endif

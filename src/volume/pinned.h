@@ -15,6 +15,7 @@
 struct pinned {
     struct engine *engine; /* joined */
     const char *name;      /* NAME or NAME@SNAPSHOT; the caller's until done */
+    void *ctx;             /* the caller's */
     bool look;             /* only what the manifest says: nothing is pinned, engine_look is enough */
     void (*done)(struct pinned *);
     void (*died)(struct pinned *); /* after OK: this server was declared dead, the root may be gone */
