@@ -7,7 +7,8 @@
 #include "base/mark.h"
 #include "base/mem.h"
 
-#define SLICES_MAX 4096 /* in one upload: bounds its descriptors, not its bytes */
+/* In one upload: bounds its descriptors, not its bytes. The largest object of the smallest blocks is full. */
+#define SLICES_MAX (OBJECT_SIZE_MAX / BLOCK_SIZE_MIN)
 
 static void upload_step(struct upload *);
 
@@ -65,10 +66,20 @@ struct extent *upload_add(struct upload *u, struct extent *e, bool *full)
     p->start = e->start;
     p->bytes = (uint32_t)(end - e->start);
     p->slice_count = (uint32_t)slices;
+    lookup_add(&u->by_start, p->start, (uint32_t)u->piece_count - 1);
     u->bytes += p->bytes;
     for (struct extent *s = e; s != x; s = extents_next(s))
         add_slice(u, s);
     return x;
+}
+
+bool upload_has(const struct upload *u, const struct extent *e)
+{
+    uint32_t n;
+    for (size_t at = 0; (n = lookup_next(&u->by_start, e->start, &at)) != LOOKUP_NONE;)
+        if (u->slices[u->pieces[n].first_slice].generation == e->content.data.generation)
+            return true;
+    return false;
 }
 
 /* ------------------------------------------------------------------ hashing, on a worker thread */
@@ -131,12 +142,19 @@ static bool is_whole_block(const struct upload *u, const struct upload_piece *p)
     return p->bytes == u->block_size;
 }
 
-static struct upload_piece *same_in_this_object(struct upload *u, const struct upload_piece *p)
+static uint64_t hash_key(const struct upload_piece *p)
 {
-    for (struct upload_piece *q = u->pieces; q != p; q++)
-        if (!q->zeros && !q->stored && q->bytes == p->bytes && sha256_equal(&q->hash, &p->hash))
-            return q;
-    return NULL;
+    return get_le64(p->hash.bytes);
+}
+
+/* The piece that this upload is storing with that content. */
+static uint32_t being_stored(const struct upload *u, const struct upload_piece *p)
+{
+    uint32_t n;
+    for (size_t at = 0; (n = lookup_next(&u->by_hash, hash_key(p), &at)) != LOOKUP_NONE;)
+        if (u->pieces[n].bytes == p->bytes && sha256_equal(&u->pieces[n].hash, &p->hash))
+            return n;
+    return LOOKUP_NONE;
 }
 
 /* A block that another upload is storing just now will be known when that is done. */
@@ -146,12 +164,9 @@ static bool has_twin_under_way(const struct upload *u)
     {
         const struct upload *other = CONTAINER_OF(k, struct upload, storing);
         for (size_t i = 0; i < u->piece_count; i++)
-            for (size_t j = 0; j < other->piece_count; j++) {
-                const struct upload_piece *p = &u->pieces[i], *q = &other->pieces[j];
-                if (!p->zeros && is_whole_block(u, p) && !q->zeros && !q->stored && p->bytes == q->bytes &&
-                    sha256_equal(&p->hash, &q->hash))
-                    return true;
-            }
+            if (!u->pieces[i].zeros && is_whole_block(u, &u->pieces[i]) &&
+                being_stored(other, &u->pieces[i]) != LOOKUP_NONE)
+                return true;
     }
     return false;
 }
@@ -185,7 +200,12 @@ static void lay_out_object(struct upload *u)
             p->stored = piece_create(&ref);
             p->stored->hold = hold_take(&u->engine->turns.holds);
             u->engine->dedup_hits++;
-        } else if (!same_in_this_object(u, p)) {
+            continue;
+        }
+        p->same = being_stored(u, p);
+        if (p->same == LOOKUP_NONE) {
+            p->same = (uint32_t)i;
+            lookup_add(&u->by_hash, hash_key(p), p->same);
             append_to_object(u, p);
         } else {
             u->engine->dedup_hits++;
@@ -201,17 +221,16 @@ static void name_stored_pieces(struct upload *u)
         struct upload_piece *p = &u->pieces[i];
         if (p->zeros || p->stored)
             continue;
+        if (p->same != i) {
+            p->stored = piece_ref_get(u->pieces[p->same].stored);
+            continue;
+        }
         ref.offset = offset;
         ref.bytes = ref.stored_bytes = p->bytes;
         ref.hash = p->hash;
         p->stored = piece_create(&ref);
         p->stored->hold = hold_share(u->hold);
         offset += p->bytes;
-        for (size_t k = i + 1; k < u->piece_count; k++) {
-            struct upload_piece *q = &u->pieces[k];
-            if (!q->zeros && !q->stored && q->bytes == p->bytes && sha256_equal(&q->hash, &p->hash))
-                q->stored = piece_ref_get(p->stored);
-        }
         if (is_whole_block(u, p))
             turns_learn(&u->engine->turns, &ref);
         u->engine->blocks_stored++;
@@ -403,6 +422,8 @@ void upload_destroy(struct upload *u)
         buf_unref(u->slices[i].buf);
     for (size_t i = 0; i < u->piece_count; i++)
         piece_unref(u->pieces[i].stored);
+    lookup_finish(&u->by_start);
+    lookup_finish(&u->by_hash);
     mem_free(u->pieces);
     mem_free(u->slices);
     mem_free(u->iov);

@@ -15,6 +15,7 @@
 #include "objstore/objstore.h"
 #include "volume/engine_state.h"
 #include "volume/extents.h"
+#include "volume/lookup.h"
 
 struct upload_slice {
     uint64_t start, end;
@@ -29,6 +30,7 @@ struct upload_piece {
     uint32_t first_slice, slice_count;
     struct sha256 hash;
     bool zeros;
+    uint32_t same;        /* the piece of this upload that is stored for it: itself, or an earlier one */
     struct piece *stored; /* set when it is stored: by this upload or before it */
 };
 
@@ -46,6 +48,9 @@ struct upload {
     size_t piece_count, piece_room;
     struct upload_slice *slices;
     size_t slice_count, slice_room;
+
+    struct lookup by_start; /* pieces */
+    struct lookup by_hash;  /* those that are being stored, from UPLOAD_HASH_OBJECT on */
 
     enum { UPLOAD_HASH_PIECES, UPLOAD_LAY_OUT, UPLOAD_HASH_OBJECT, UPLOAD_PUT, UPLOAD_DONE } state;
     struct link turn;    /* among those that wait for their turn, or for a twin */
@@ -68,6 +73,8 @@ struct upload *upload_create(struct engine *, uint32_t block_size, uint32_t obje
  * the first extent behind it (NULL at the end). *full: there was no room, nothing was added (never on an
  * empty upload). */
 struct extent *upload_add(struct upload *, struct extent *e, bool *full);
+/* The run that begins at `e` is a piece of it, as it is now. */
+bool upload_has(const struct upload *, const struct extent *e);
 void upload_start(struct upload *);
 /* done follows; what is stored by then is stored. */
 void upload_cancel(struct upload *);

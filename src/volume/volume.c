@@ -392,7 +392,7 @@ void volume_free(struct volume *v)
         mem_free(CONTAINER_OF(k, struct log_folder, link));
     manifest_finish(&v->manifest);
     snapshot_free(v->snapshot);
-    mem_free(v->full_blocks);
+    write_back_forget(v);
     mem_free(v);
 }
 

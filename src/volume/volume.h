@@ -155,7 +155,8 @@ struct volume_req {
     enum err err; /* OK NOSPACE CORRUPT FENCED CANCELED */
     /* READ: adjacent, in order, covering the range (also when err is CORRUPT: nothing is covered then).
      * STATUS: from offset on, adjacent kinds differ; at least one, the last may reach past the range's end;
-     * fewer than the range when there are more than status_limit. */
+     * fewer than the range when there are more than status_limit, or when so many lie in memory that looking
+     * at them all would take long: ask again from their end on. */
     struct volume_segment *segments;
     size_t segment_count;
     struct volume_segment few[4]; /* where segments points while there are no more */

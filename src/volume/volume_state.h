@@ -86,7 +86,7 @@ struct volume {
     struct list write_backs; /* struct upload: of dirty blocks, in the background */
     uint64_t upload_number;
     uint64_t *full_blocks; /* blocks that became wholly dirty; a ring of a bounded number */
-    size_t full_first, full_count;
+    size_t full_first, full_count, full_room;
 
     struct timer flush_timer, checkpoint_timer, retry_timer;
     struct task pump;
@@ -153,6 +153,7 @@ bool log_stopped(const struct volume *);      /* nothing of it is under way any 
 /* ------------------------------------------------------------------- write_back.c */
 
 void write_back_note(struct volume *, uint64_t start, uint64_t end); /* was just written */
+void write_back_forget(struct volume *);                             /* a batch takes care of all */
 void write_back_start(struct volume *);
 bool write_back_pending(const struct volume *, uint64_t up_to_number);
 void write_back_pressure(struct engine *); /* the write buffer fills: flush whoever holds most */

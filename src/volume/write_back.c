@@ -3,7 +3,9 @@
 #include "volume/log/batch.h"
 #include "volume/upload.h"
 
-#define FULL_BLOCKS_MAX 8192u /* remembered; what is forgotten is stored by the next flush */
+/* Remembered: enough for the largest object of the smallest blocks. What is forgotten is stored by the next
+ * flush. */
+#define FULL_BLOCKS_MAX (OBJECT_SIZE_MAX / BLOCK_SIZE_MIN)
 
 /* --------------------------------------------------------- which blocks are wholly dirty */
 
@@ -16,15 +18,37 @@ static bool wholly_dirty(const struct volume *v, uint64_t start, uint64_t end)
     return at >= end;
 }
 
+static uint64_t *nth(struct volume *v, size_t i)
+{
+    return &v->full_blocks[(v->full_first + i) % v->full_room];
+}
+
+static void make_room(struct volume *v)
+{
+    size_t room = v->full_room ? 2 * v->full_room : 64;
+    uint64_t *larger = MEM_ARRAY(uint64_t, room);
+    for (size_t i = 0; i < v->full_count; i++)
+        larger[i] = *nth(v, i);
+    mem_free(v->full_blocks);
+    v->full_blocks = larger;
+    v->full_room = room;
+    v->full_first = 0;
+}
+
 static void remember(struct volume *v, uint64_t block)
 {
-    if (!v->full_blocks)
-        v->full_blocks = MEM_ARRAY(uint64_t, FULL_BLOCKS_MAX);
-    if (v->full_count == FULL_BLOCKS_MAX)
+    if (v->full_count == FULL_BLOCKS_MAX || (v->full_count && *nth(v, v->full_count - 1) == block))
         return;
-    if (v->full_count && v->full_blocks[(v->full_first + v->full_count - 1) % FULL_BLOCKS_MAX] == block)
-        return;
-    v->full_blocks[(v->full_first + v->full_count++) % FULL_BLOCKS_MAX] = block;
+    if (v->full_count == v->full_room)
+        make_room(v);
+    *nth(v, v->full_count++) = block;
+}
+
+void write_back_forget(struct volume *v)
+{
+    mem_free(v->full_blocks);
+    v->full_blocks = NULL;
+    v->full_first = v->full_count = v->full_room = 0;
 }
 
 void write_back_note(struct volume *v, uint64_t start, uint64_t end)
@@ -39,21 +63,12 @@ void write_back_note(struct volume *v, uint64_t start, uint64_t end)
 
 /* ----------------------------------------------------------------------- uploading them */
 
-static bool has_piece(const struct upload *u, const struct extent *e)
-{
-    for (size_t i = 0; i < u->piece_count; i++)
-        if (u->pieces[i].start == e->start &&
-            u->slices[u->pieces[i].first_slice].generation == e->content.data.generation)
-            return true;
-    return false;
-}
-
 static bool on_its_way(const struct volume *v, const struct upload *being_made, const struct extent *e)
 {
-    if (has_piece(being_made, e))
+    if (upload_has(being_made, e))
         return true;
     LIST_EACH(&v->write_backs, k)
-    if (has_piece(CONTAINER_OF(k, struct upload, link), e))
+    if (upload_has(CONTAINER_OF(k, struct upload, link), e))
         return true;
     return false;
 }
@@ -80,13 +95,13 @@ void write_back_start(struct volume *v)
     struct upload *u = upload_create(v->engine, v->params.block_size, v->params.object_size);
     bool full = false;
     while (v->full_count && !full) {
-        uint64_t start = v->full_blocks[v->full_first] * size;
+        uint64_t start = *nth(v, 0) * size;
         struct extent *e = wholly_dirty(v, start, start + size) ? extents_from(&v->dirty, start) : NULL;
         if (e && !on_its_way(v, u, e))
             upload_add(u, e, &full);
         if (full)
             break;
-        v->full_first = (v->full_first + 1) % FULL_BLOCKS_MAX;
+        v->full_first = (v->full_first + 1) % v->full_room;
         v->full_count--;
     }
     if (!u->piece_count) {

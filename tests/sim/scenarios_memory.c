@@ -1,7 +1,11 @@
 /* Memory: what a server may take, counted by its arena. */
 #include "scenario.h"
 
+#include <stdio.h>
+
 #include "base/bytes.h"
+#include "base/mem.h"
+#include "coverage.h"
 #include "volume/engine_state.h"
 
 /* Beside the cache and the two buffers (DESIGN: what it must cost). */
@@ -79,9 +83,57 @@ static void many_small_changes_wait_for_a_checkpoint(struct script *t)
     expect(t, inline_used(a) <= t->config.inline_bytes * 3 / 2);
 }
 
+/* Blocks of 4 KiB in an object of 64 MiB: it is filled in the background, before any flush. */
+static void background_fills_the_largest_object_of_the_smallest_blocks(struct script *t)
+{
+    static const struct export_params p = {
+        .size = 80 * MIB, .block_size = BLOCK_SIZE_MIN, .object_size = OBJECT_SIZE_MAX};
+    struct model_export *e = script_export(t, "disk", &p);
+    t->config.write_buffer_bytes = 256 * MIB;
+    struct client *a = script_open(t, script_server(t, 0), e);
+    for (uint64_t at = 0; at < p.object_size; at += MIB)
+        expect(t, script_write(t, a, at, MIB, 0) == ERR_OK);
+    script_run(t, 30);
+    expect(t, bucket_count(t->bucket, "blocks/") == 1 && script_slots(t, e) == 0);
+    expect(t, bucket_nth(t->bucket, "blocks/", 0)->bytes == p.object_size);
+}
+
+/* Many exports share one budget for logged data; what is over it stays in the log and is read from there. */
+static void budget_10k_exports_inline(struct script *t)
+{
+    enum { EXPORTS = SCRIPT_EXPORTS_MAX };
+    static const struct export_params p = {.size = 8192, .block_size = 4096, .object_size = 4096};
+    t->config.inline_bytes = 4 * MIB;
+    struct client **clients = MEM_ARRAY(struct client *, EXPORTS);
+    struct process *d = script_server(t, 0);
+    char name[16];
+    for (unsigned i = 0; i < EXPORTS; i++) {
+        snprintf(name, sizeof name, "disk-%05u", i);
+        clients[i] = script_open(t, d, script_export(t, name, &p));
+    }
+    struct arena *memory = &d->server->arena;
+    size_t open_bytes = memory->bytes;
+    memory->bytes_max = open_bytes;
+    uint64_t over = coverage_count("inline-over-budget");
+    rule_add(t->bucket, RULE_HOLD, RULE_VERB(OBJSTORE_PUT), "maps/*", d->server);
+    for (unsigned i = 0; i < EXPORTS; i++)
+        expect(t, script_write(t, clients[i], 1024, 2048, VOLUME_FUA) == ERR_OK);
+    expect(t, coverage_count("inline-over-budget") >= over + EXPORTS / 2);
+    expect(t, d->engine->inline_budget.used <= t->config.inline_bytes * 3 / 2);
+    expect(t, memory->bytes_max - open_bytes <= t->config.cache_bytes + t->config.write_buffer_bytes +
+                                                    t->config.inline_bytes * 3 / 2 + 4 * MIB);
+    for (unsigned i = 0; i < EXPORTS; i += 97)
+        expect(t, script_read(t, clients[i], 0, 8192) == ERR_OK);
+    mem_free(clients);
+    server_crash(d->server);
+}
+
 #define S(name)                                                                                              \
     {                                                                                                        \
         "memory", #name, name                                                                                \
     }
-const struct scenario scenarios_memory[] = {
-    S(consolidation_in_bounded_memory), S(many_small_changes_wait_for_a_checkpoint), {0}};
+const struct scenario scenarios_memory[] = {S(consolidation_in_bounded_memory),
+                                            S(many_small_changes_wait_for_a_checkpoint),
+                                            S(background_fills_the_largest_object_of_the_smallest_blocks),
+                                            S(budget_10k_exports_inline),
+                                            {0}};

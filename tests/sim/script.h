@@ -12,7 +12,7 @@
 #include "volume/format/record.h"
 
 #define SCRIPT_PROCESSES_MAX 60
-#define SCRIPT_EXPORTS_MAX   8
+#define SCRIPT_EXPORTS_MAX   10000
 
 struct script {
     struct sim *sim;

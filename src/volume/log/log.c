@@ -34,7 +34,7 @@ void log_flush(struct volume *v, struct volume_req *waiter)
     if (!extents_empty(&v->dirty)) {
         extents_overlay(&v->queued, &v->dirty);
         timer_stop(&v->flush_timer);
-        v->full_count = 0; /* the batch takes care of them */
+        write_back_forget(v);
     }
     if (!extents_empty(&v->queued))
         waiters = &v->queued_waiters;

@@ -5,6 +5,8 @@
 #include "volume/read/resolve.h"
 
 #define STATUS_LIMIT 1024
+/* Extents in memory that are looked at for each that is asked for: adjacent ones are often of one kind. */
+#define STATUS_PARTS 4
 
 struct status {
     struct volume_req *req;
@@ -58,6 +60,7 @@ void status_submit(struct volume_req *req)
                                    .layers = RESOLVE_ALL,
                                    .start = req->offset,
                                    .end = req->offset + req->bytes,
+                                   .parts_max = op->limit * STATUS_PARTS + 16,
                                    .found = found,
                                    .done = status_done};
     req->impl = op;
