@@ -49,7 +49,7 @@ void close_poke(struct volume *v)
     if (!v->closed)
         stop_everything(v);
     if (v->checkpoint || v->retake || v->swapping || !log_stopped(v) || !list_empty(&v->write_backs) ||
-        !list_empty(&v->answers))
+        !list_empty(&v->answers) || !readahead_stopped(v))
         return;
     finish(v, v->closed ? ERR_OK : v->lost ? ERR_FENCED : ERR_CANCELED);
 }
@@ -60,6 +60,7 @@ void volume_close(struct volume_close *close)
     assert(!v->closing && !v->opening);
     v->closing = true;
     v->close = close;
+    readahead_stop(v);
     loop_post(v->engine->loop, &v->pump);
 }
 

@@ -125,6 +125,7 @@ void engine_destroy(struct engine *e)
         return;
     assert(list_empty(&e->volumes) && list_empty(&e->pins));
     task_cancel(&e->pressure);
+    fetches_finish(&e->fetches);
     lease_finish(&e->lease);
     turns_finish(&e->turns);
     cache_destroy(e->cache);

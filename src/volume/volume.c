@@ -337,6 +337,7 @@ struct volume *volume_create(struct engine *e, const char *name, const struct ex
     list_init(&v->write_backs);
     list_init(&v->answers);
     list_init(&v->changes);
+    readahead_init(&v->readahead);
     extents_init(&v->dirty, &e->write_budget);
     extents_init(&v->queued, &e->write_budget);
     extents_init(&v->logged, &e->inline_budget);
@@ -376,7 +377,7 @@ void volume_free(struct volume *v)
 {
     struct link *k;
     assert(!v->checkpoint && !v->retake && list_empty(&v->write_backs) && list_empty(&v->answers));
-    assert(list_empty(&v->changes));
+    assert(list_empty(&v->changes) && readahead_stopped(v));
     list_remove(&v->link);
     timer_stop(&v->flush_timer);
     timer_stop(&v->checkpoint_timer);

@@ -28,6 +28,7 @@
 #include "volume/engine_state.h"
 #include "volume/extents.h"
 #include "volume/format/manifest.h"
+#include "volume/read/readahead.h"
 #include "volume/swap.h"
 #include "volume/volume.h"
 
@@ -87,6 +88,8 @@ struct volume {
     uint64_t upload_number;
     uint64_t *full_blocks; /* blocks that became wholly dirty; a ring of a bounded number */
     size_t full_first, full_count, full_room;
+
+    struct readahead readahead;
 
     struct timer flush_timer, checkpoint_timer, retry_timer;
     struct task pump;

@@ -1,6 +1,7 @@
 """What it costs in requests, counted between the S3 client and the server, retries included."""
 
 import os
+import random
 import time
 
 import clients
@@ -51,6 +52,32 @@ def test_puts_of_small_flushes(case):
     puts = relay.count("PUT", without=())
     assert puts <= 1050, f"{puts} PUTs: {relay.by_kind()}"
     return f"{puts} PUTs"
+
+
+@on(*BOTH)
+def test_gets_of_a_cold_reader(case):
+    """512 blocks read in order: what is read ahead comes a mebibyte at a time. Read at random: a GET each."""
+    image = case.path("image")
+    with open(image, "wb") as file:
+        file.write(os.urandom(64 * MIB))
+    case.ashlar("import", image, "disk")
+    relay, server = behind_relay(case)
+    with clients.connect(server.uri()) as handle, open(image, "rb") as file:
+        for at in range(0, 64 * MIB, 128 << 10):
+            assert handle.pread(128 << 10, at) == file.read(128 << 10), at
+        in_order = relay.count("GET")
+    server.stop()
+    server.start()
+    relay.reset()
+    places = random.Random(1).sample(range(512), 100)
+    with clients.connect(server.uri()) as handle:
+        for place in places:
+            handle.pread(4096, place * (128 << 10))
+        at_random = relay.count("GET")
+    server.stop()
+    assert in_order <= 90, f"{in_order} GETs in order: {relay.by_kind()}"
+    assert at_random <= 130, f"{at_random} GETs at random: {relay.by_kind()}"
+    return f"{in_order} GETs for 512 blocks in order, {at_random} for 100 at random"
 
 
 @on(*BOTH)

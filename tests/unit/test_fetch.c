@@ -264,12 +264,117 @@ static void bytes_on_their_way_are_bounded_and_demand_goes_first(void **state)
         world_run_until(&w, &background[i].done);
         world_run_until(&w, &demand[i].done);
     }
-    assert_int_equal(w.under_way_max, 4);
-    assert_in_range(demand[0].when, 1, 8); /* only what was under way already went before it */
-    assert_in_range(demand[N - 1].when, N, N + 10);
-    assert_true(background[4].when < demand[N - 1].when); /* background is not forgotten */
+    assert_int_equal(w.under_way_max, FETCH_BYTES_MAX / (4 * MIB));
+    assert_in_range(demand[0].when, 1, 12); /* only what was under way already went before it */
+    assert_in_range(demand[N - 1].when, N, N + 12);
+    assert_true(background[1].when < demand[N - 1].when); /* background is not forgotten */
     assert_int_equal(w.engine.fetches.budget.used, 0);
     world_finish(&w);
+}
+
+/* -------------------------------------------------------------------------- spans */
+
+enum { SIDE_BY_SIDE = 12, BESIDE_BYTES = 128 << 10 };
+
+/* Pieces that lie side by side in one object. */
+static void store_side_by_side(struct piece_ref pieces[SIDE_BY_SIDE])
+{
+    struct piece_ref all = store_piece(11, 0, SIDE_BY_SIDE * BESIDE_BYTES);
+    uint8_t *object = mem_alloc(SIDE_BY_SIDE * BESIDE_BYTES);
+    struct prng prng;
+    prng_seed(&prng, 11);
+    prng_fill(&prng, object, SIDE_BY_SIDE * BESIDE_BYTES);
+    for (uint32_t i = 0; i < SIDE_BY_SIDE; i++) {
+        pieces[i] = all;
+        pieces[i].offset = i * BESIDE_BYTES;
+        pieces[i].bytes = pieces[i].stored_bytes = BESIDE_BYTES;
+        pieces[i].hash = sha256_of(object + i * BESIDE_BYTES, BESIDE_BYTES);
+    }
+    mem_free(object);
+}
+
+static void pieces_side_by_side_come_together(void **state)
+{
+    (void)state;
+    struct piece_ref pieces[SIDE_BY_SIDE];
+    struct want wants[SIDE_BY_SIDE];
+    begin();
+    store_side_by_side(pieces);
+    for (unsigned i = 0; i < SIDE_BY_SIDE; i++)
+        fetch_piece(want_init(&wants[i]), &pieces[i]);
+    for (unsigned i = 0; i < SIDE_BY_SIDE; i++) {
+        world_run_until(&w, &wants[i].done);
+        assert_piece(&wants[i], &pieces[i]);
+        buf_unref(wants[i].fetch.content);
+    }
+    assert_int_equal(w.requests[OBJSTORE_GET], 2); /* of a mebibyte at most */
+    assert_int_equal(w.engine.fetches.budget.used, 0);
+    world_finish(&w);
+}
+
+static void one_damaged_piece_does_not_harm_those_beside_it(void **state)
+{
+    (void)state;
+    struct piece_ref pieces[SIDE_BY_SIDE];
+    struct want wants[SIDE_BY_SIDE];
+    begin();
+    store_side_by_side(pieces);
+    pieces[2].hash.bytes[0] ^= 1;
+    for (unsigned i = 0; i < 5; i++)
+        fetch_piece(want_init(&wants[i]), &pieces[i]);
+    for (unsigned i = 0; i < 5; i++) {
+        world_run_until(&w, &wants[i].done);
+        assert_int_equal(wants[i].fetch.err, i == 2 ? ERR_CORRUPT : ERR_OK);
+        buf_unref(wants[i].fetch.content);
+    }
+    world_finish(&w);
+}
+
+static void a_span_past_the_end_is_asked_for_piece_by_piece(void **state)
+{
+    (void)state;
+    struct piece_ref pieces[SIDE_BY_SIDE];
+    struct want wants[3];
+    begin();
+    store_side_by_side(pieces);
+    pieces[SIDE_BY_SIDE - 1].bytes = pieces[SIDE_BY_SIDE - 1].stored_bytes = 2 * BESIDE_BYTES;
+    for (unsigned i = 0; i < 3; i++)
+        fetch_piece(want_init(&wants[i]), &pieces[SIDE_BY_SIDE - 3 + i]);
+    for (unsigned i = 0; i < 3; i++) {
+        world_run_until(&w, &wants[i].done);
+        assert_int_equal(wants[i].fetch.err, i == 2 ? ERR_CORRUPT : ERR_OK);
+        buf_unref(wants[i].fetch.content);
+    }
+    assert_int_equal(w.errors_logged, 1);
+    assert_int_equal(w.engine.fetches.budget.used, 0);
+    world_finish(&w);
+}
+
+/* Whoever of a span is canceled gets nothing; the others get theirs; when all are, the store is told. */
+static void canceling_in_a_span(void **state)
+{
+    (void)state;
+    for (unsigned canceled = 1; canceled <= 4; canceled++) {
+        struct piece_ref pieces[SIDE_BY_SIDE];
+        struct want wants[4];
+        begin();
+        w.always[OBJSTORE_GET] = FAULT_SLOW;
+        store_side_by_side(pieces);
+        for (unsigned i = 0; i < 4; i++)
+            fetch_piece(want_init(&wants[i]), &pieces[i]);
+        world_run_for(&w, NS_PER_MS);
+        for (unsigned i = 0; i < canceled; i++)
+            fetch_cancel(&wants[i].fetch);
+        for (unsigned i = 0; i < 4; i++) {
+            world_run_until(&w, &wants[i].done);
+            assert_int_equal(wants[i].fetch.err, i < canceled ? ERR_CANCELED : ERR_OK);
+            buf_unref(wants[i].fetch.content);
+        }
+        assert_int_equal(w.requests[OBJSTORE_GET], 1);
+        assert_int_equal(w.canceled, canceled == 4);
+        assert_int_equal(w.engine.fetches.budget.used, 0);
+        world_finish(&w);
+    }
 }
 
 /* ------------------------------------------------------------------------- pages */
@@ -386,5 +491,9 @@ RUN_TESTS(cmocka_unit_test(a_piece_is_read_once_and_then_cached), cmocka_unit_te
           cmocka_unit_test(the_last_who_cancels_cancels_the_request),
           cmocka_unit_test(canceling_while_the_content_is_checked_is_fine),
           cmocka_unit_test(bytes_on_their_way_are_bounded_and_demand_goes_first),
+          cmocka_unit_test(pieces_side_by_side_come_together),
+          cmocka_unit_test(one_damaged_piece_does_not_harm_those_beside_it),
+          cmocka_unit_test(a_span_past_the_end_is_asked_for_piece_by_piece),
+          cmocka_unit_test(canceling_in_a_span),
           cmocka_unit_test(a_page_is_checked_and_its_whole_blocks_become_known),
           cmocka_unit_test(records_and_seals_are_read_whole))

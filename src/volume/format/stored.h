@@ -19,6 +19,11 @@ struct object_name {
     uint32_t turn;
 };
 
+static inline bool object_name_equal(const struct object_name *a, const struct object_name *b)
+{
+    return a->turn == b->turn && sha256_equal(&a->hash, &b->hash);
+}
+
 /* Where a piece is: bytes stored together in a block object, named by the hash of their plain content. */
 struct piece_ref {
     struct object_name object;

@@ -1,8 +1,9 @@
 /* fetch.h - pieces, pages and log records from the cache or the store, checked before anybody sees them.
  *
- * One GET for many waiters: whoever asks for what is on its way joins it. What came is checked against its
- * SHA-256 (a large one on a worker thread) and enters the cache. Bytes on their way are bounded
- * (FETCH_BYTES_MAX); what does not fit waits in order, demand before background, though not for ever.
+ * One GET for many waiters: whoever asks for what is on its way joins it; pieces that lie side by side in an
+ * object and are asked for together come together. What came is checked against its SHA-256 (a large one on a
+ * worker thread) and enters the cache. Bytes on their way are bounded (FETCH_BYTES_MAX, a quarter of it for
+ * demand alone); what does not fit waits in order, demand before background, though not for ever.
  */
 #ifndef VOLUME_FETCH_H
 #define VOLUME_FETCH_H
@@ -18,7 +19,7 @@
 #include "volume/engine.h"
 #include "volume/format/stored.h"
 
-#define FETCH_BYTES_MAX (16 * MIB) /* pieces, pages and records on their way in at once */
+#define FETCH_BYTES_MAX (24 * MIB) /* pieces, pages and records on their way in at once */
 #define FETCH_BUCKETS   256u
 
 /* What is on its way, all exports together; inside struct engine, set up by fetches_init. */
@@ -27,9 +28,11 @@ struct fetches {
     struct list waiting[2];             /* struct flight: for room, by priority */
     unsigned passed_over;               /* demand served while background waited */
     struct budget budget;
+    struct task serve; /* at the end of a round of the loop: who asks in the same round shares requests */
 };
 
 void fetches_init(struct fetches *);
+void fetches_finish(struct fetches *); /* nothing is on its way */
 
 struct fetch {
     struct engine *engine;

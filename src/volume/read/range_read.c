@@ -125,10 +125,10 @@ static void all_fetched(struct range_read *op)
         look_again(op);
         return;
     }
-    if (err == ERR_CORRUPT &&
+    if (err == ERR_CORRUPT && !op->background &&
         op->log_missing) /* whoever took the export over may have deleted it; the manifest tells */
         retake_start(op->volume, "a record of its own log is gone");
-    else if (err == ERR_CORRUPT)
+    else if (err == ERR_CORRUPT && !op->background)
         log_error("read", "%s: %llu bytes at %llu cannot be read: input/output error", op->volume->name,
                   (unsigned long long)(op->end - op->start), (unsigned long long)op->start);
     finish(op, err == ERR_CORRUPT && op->partial ? ERR_OK : err);
@@ -153,7 +153,7 @@ static void start_fetch(struct range_part *p)
 {
     struct volume *v = p->read->volume;
     p->fetch = (struct fetch){.engine = v->engine, .done = fetched, .priority = OBJSTORE_DEMAND};
-    if (p->read->layers == RESOLVE_FOLDING)
+    if (p->read->layers == RESOLVE_FOLDING || p->read->background)
         p->fetch.priority = OBJSTORE_BACKGROUND;
     p->fetching = true;
     p->read->fetching++;
@@ -206,6 +206,7 @@ static void set_up(struct range_read *op)
                                    .start = op->start,
                                    .end = op->end,
                                    .parts_max = op->parts_max,
+                                   .background = op->background,
                                    .found = add_part,
                                    .done = resolved};
 }

@@ -16,6 +16,7 @@ struct range_read {
     /* For a range that is to be read in portions: at most so many extents in memory are looked at, and the
      * bytes to be fetched are at most fetch_max and one piece or record more; `end` is then less. 0: any. */
     size_t parts_max, fetch_max;
+    bool background;  /* nobody waits for it */
     bool partial;     /* what cannot be read is a DATA segment without a buffer, and err is OK */
     bool only_logged; /* with partial: nothing but what is in log records alone is read */
     void (*done)(struct range_read *);

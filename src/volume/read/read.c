@@ -42,6 +42,8 @@ void read_submit(struct volume_req *req)
     op->range = range_of(req);
     req->impl = op;
     range_read_start(&op->range);
+    if (req->verb == VOLUME_READ)
+        readahead_note(req->volume, req->offset, req->bytes, true);
 }
 
 bool volume_read_now(struct volume *v, struct volume_req *req)
@@ -55,5 +57,6 @@ bool volume_read_now(struct volume *v, struct volume_req *req)
     req->err = ERR_OK;
     req->segments = range.segments;
     req->segment_count = range.count;
+    readahead_note(v, req->offset, req->bytes, false);
     return true;
 }

@@ -150,6 +150,7 @@ static void prepare_walk(struct resolve *r, const struct resolve_layer_part *p)
 {
     r->walk = (struct walk){.engine = r->volume->engine,
                             .block_size = r->volume->params.block_size,
+                            .priority = r->background ? OBJSTORE_BACKGROUND : OBJSTORE_DEMAND,
                             .root = &r->root,
                             .start = p->start,
                             .end = p->end,

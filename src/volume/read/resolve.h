@@ -36,6 +36,7 @@ struct resolve_layer_part;
 struct resolve {
     struct volume *volume;
     enum resolve_layers layers;
+    bool background; /* nobody waits for it */
     uint64_t start, end;
     size_t parts_max; /* 0: any. Of the layers' extents, and gaps between them, so many at most are looked at:
                        * the range then ends with them, and so does `end` */
