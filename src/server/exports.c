@@ -3,8 +3,12 @@
 #include <assert.h>
 #include <string.h>
 
+#include "base/bytes.h"
 #include "base/log.h"
 #include "base/mem.h"
+
+/* As long as a client waits: when the last one leaves, the opening is canceled. */
+#define OPEN_PATIENCE_NS (UINT64_C(365) * 24 * 3600 * NS_PER_S)
 
 void exports_init(struct exports *x, struct loop *l, struct engine *engine,
                   const struct export_params *auto_create, void (*emptied)(struct exports *))
@@ -115,6 +119,7 @@ static void begin_open(struct export *e)
         .engine = e->exports->engine,
         .name = e->name,
         .create = e->exports->auto_create,
+        .patience_ns = OPEN_PATIENCE_NS,
         .lost = volume_lost,
         .ctx = e,
         .done = export_opened,

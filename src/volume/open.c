@@ -37,6 +37,11 @@ struct open {
 
 static void open_get(struct open *);
 
+static uint64_t patience_of(const struct open *op)
+{
+    return op->req->patience_ns ? op->req->patience_ns : op->engine->config.patience_ns;
+}
+
 static void open_finish(struct open *op, enum err err)
 {
     struct volume_open *req = op->req;
@@ -140,7 +145,7 @@ static void start_swap(struct open *op, bool create)
                              .name = op->req->name,
                              .next = next,
                              .create = create,
-                             .patience_ns = e->config.patience_ns,
+                             .patience_ns = patience_of(op),
                              .done = swap_done};
     snprintf(op->swap.etag, sizeof op->swap.etag, "%s", op->etag);
     snprintf(op->swap.former_nonce, sizeof op->swap.former_nonce, "%s", op->now.nonce);
@@ -291,7 +296,8 @@ static void look_at_owner(struct open *op)
         replay_next(op); /* nobody's, or left by an attempt of ours that was given up */
     } else {
         op->state = OPEN_LIVENESS;
-        op->liveness = (struct liveness){.engine = op->engine, .done = liveness_done};
+        op->liveness =
+            (struct liveness){.engine = op->engine, .patience_ns = patience_of(op), .done = liveness_done};
         snprintf(op->liveness.server_id, sizeof op->liveness.server_id, "%s", m->owner);
         liveness_start(&op->liveness);
     }
@@ -333,7 +339,7 @@ static void open_get(struct open *op)
     struct engine *e = op->engine;
     op->state = OPEN_GET;
     op->get = (struct manifest_get){
-        .engine = e, .name = op->req->name, .patience_ns = e->config.patience_ns, .done = got_manifest};
+        .engine = e, .name = op->req->name, .patience_ns = patience_of(op), .done = got_manifest};
     manifest_get_start(&op->get);
 }
 

@@ -64,6 +64,7 @@ struct volume_open {
     const char *name;                   /* NAME or NAME@SNAPSHOT, see below; kept by the caller until done */
     const struct export_params *create; /* NULL: the export must exist; else it is created when it does not */
     bool must_create;                   /* with create: an export that exists is CONFLICT */
+    uint64_t patience_ns; /* how long it waits for the store; 0: as the engine's configuration says */
     /* called once when the volume is FENCED for good */
     void (*lost)(struct volume *, void *ctx, enum err why);
     void *ctx;

@@ -48,6 +48,11 @@ static uint64_t window_ns(const struct liveness *l)
     return l->req.date_ms ? beat_ns(l) : l->ttl_ns + beat_ns(l);
 }
 
+static uint64_t patience_of(const struct liveness *l)
+{
+    return l->patience_ns ? l->patience_ns : l->engine->config.patience_ns;
+}
+
 static void liveness_ask(struct liveness *l)
 {
     l->state = LIVENESS_ASKS;
@@ -56,7 +61,7 @@ static void liveness_ask(struct liveness *l)
         .verb = OBJSTORE_GET,
         .key = l->key.text,
         .limit = HEARTBEAT_BYTES_MAX,
-        .patience_ns = l->engine->config.patience_ns,
+        .patience_ns = patience_of(l),
         .done = liveness_answered,
     };
     objstore_submit(l->engine->store, &l->req);
@@ -123,7 +128,7 @@ static bool process_is_gone(const struct liveness *l)
 
 static void liveness_watch(struct liveness *l)
 {
-    uint64_t patience_ns = l->engine->config.patience_ns;
+    uint64_t patience_ns = patience_of(l);
     if (patience_ns && now_ns(l) - l->started_ns > patience_ns + window_ns(l)) {
         liveness_finish(l, ERR_UNAVAILABLE, false);
         return;

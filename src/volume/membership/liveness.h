@@ -20,10 +20,11 @@
 struct liveness {
     struct engine *engine;
     char server_id[ID_HEX];
-    bool no_wait; /* answer at once: an overdue heartbeat counts as alive (ls, info) */
+    bool no_wait;         /* answer at once: an overdue heartbeat counts as alive (ls, info) */
+    uint64_t patience_ns; /* 0: as the engine's configuration says */
     void (*done)(struct liveness *);
 
-    enum err err; /* OK; or what the store said (patience: config.patience_ns), CANCELED */
+    enum err err; /* OK; or what the store said (patience over), CANCELED */
     bool dead;
     struct heartbeat beat; /* when there was one */
     char who[200];         /* for people: "host, pid 17, 127.0.0.1:10809, last heard of 4 s ago" */
