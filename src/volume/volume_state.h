@@ -102,6 +102,7 @@ struct volume {
     bool opening, lost, closing, abandoned;
     bool closed;             /* the manifest says so */
     uint64_t taken_ns;       /* when the swap that made it ours was confirmed */
+    bool trim_refused;       /* the last attempt to delete log records failed */
     bool older_epochs_clean; /* their folders were listed and cleaned once */
     struct volume_close *close;
     uint64_t checkpoints, records_written;

@@ -155,6 +155,26 @@ static void log_record_resurrected_by_late_retry(struct script *t)
     }
 }
 
+/* Whoever may not delete leaves rubbish behind, and nothing else suffers; once allowed, it is cleaned up. */
+static void checkpoints_go_on_where_nothing_can_be_deleted(struct script *t)
+{
+    struct model_export *e;
+    t->config.checkpoint_interval_ns = 3 * NS_PER_S;
+    struct client *a = owner(t, &e);
+    struct rule *r = rule_add(t->bucket, RULE_REFUSE, RULE_VERB(OBJSTORE_DELETE), "*", NULL);
+    for (uint64_t i = 0; i < 4; i++) {
+        expect(t, script_write(t, a, i * 4096, 4096, VOLUME_FUA) == ERR_OK);
+        script_await_checkpoint(t, e);
+    }
+    expect(t, r->hits > 0 && script_slots(t, e) >= 4);
+    rule_release(t->bucket, r);
+    expect(t, script_write(t, a, 0, 4096, VOLUME_FUA) == ERR_OK);
+    script_await_checkpoint(t, e);
+    script_run(t, 20);
+    expect(t, script_slots(t, e) == 0);
+    crash_and_check(t, a);
+}
+
 #define S(name)                                                                                              \
     {                                                                                                        \
         "log", #name, name                                                                                   \
@@ -167,4 +187,5 @@ const struct scenario scenarios_log[] = {S(record_412_ours),
                                          S(list_over_1000_with_gap),
                                          S(open_16384_records),
                                          S(log_record_resurrected_by_late_retry),
+                                         S(checkpoints_go_on_where_nothing_can_be_deleted),
                                          {0}};

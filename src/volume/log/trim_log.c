@@ -7,6 +7,9 @@
 #include "base/mem.h"
 #include "volume/format/record.h"
 
+/* What cannot be deleted by then stays, and the next checkpoint goes on. */
+#define TRIM_PATIENCE_NS (10 * NS_PER_S)
+
 enum { DELETING_SLOTS, LISTING, DELETING_LISTED, ENDED };
 
 static void trim_step(struct trim_log *);
@@ -35,6 +38,8 @@ static void finish(struct trim_log *t, bool complete)
     mem_free(t->keys);
     t->keys = NULL;
     t->complete = complete;
+    if (complete)
+        t->volume->trim_refused = false;
     t->done(t);
 }
 
@@ -43,6 +48,7 @@ static void delete_keys(struct trim_log *t)
     mark_hit("log-delete");
     t->req = (struct objstore_req){.verb = OBJSTORE_DELETE,
                                    .priority = OBJSTORE_BACKGROUND,
+                                   .patience_ns = TRIM_PATIENCE_NS,
                                    .key = "",
                                    .keys = (const char *const *)t->keys,
                                    .key_count = t->key_count,
@@ -70,6 +76,7 @@ static void list(struct trim_log *t)
     key_export_logs(&t->prefix, v->name, v->manifest.id);
     t->req = (struct objstore_req){.verb = OBJSTORE_LIST,
                                    .priority = OBJSTORE_BACKGROUND,
+                                   .patience_ns = TRIM_PATIENCE_NS,
                                    .key = t->prefix.text,
                                    .after = t->after,
                                    .list_limit = OBJSTORE_LIST_MAX,
@@ -114,11 +121,22 @@ static void next_listing(struct trim_log *t)
     list(t);
 }
 
+/* Said once, until it succeeds again. */
+static void refused(struct trim_log *t)
+{
+    struct volume *v = t->volume;
+    const char *why = t->req.complaint.text[0] ? t->req.complaint.text : err_text(t->req.err);
+    mark_hit("log-delete-refused");
+    if (!v->trim_refused)
+        log_warn("log", "%s: old log records stay until a later checkpoint: %s", v->name, why);
+    v->trim_refused = true;
+}
+
 static void trim_step(struct trim_log *t)
 {
     if (t->req.err || t->canceled) {
-        if (t->req.err && !t->canceled)
-            log_warn("log", "%s: old log records stay for now: %s", t->volume->name, err_text(t->req.err));
+        if (!t->canceled)
+            refused(t);
         if (t->state == LISTING)
             objstore_entries_free(t->req.entries, t->req.entry_count);
         finish(t, false);
