@@ -201,6 +201,36 @@ static void fenced_owner_takes_new_epoch_itself(struct script *t)
     script_open(t, script_server(t, 0), e);
 }
 
+/* What is ready for the log while a fenced owner takes a new epoch waits for that: behind the seal nothing of
+ * it would count, and its old slots are about to be forgotten. */
+static void fenced_owner_sends_nothing_meanwhile(struct script *t)
+{
+    struct model_export *e = script_export(t, "disk", NULL);
+    struct client *a = script_open(t, script_server(t, 0), e);
+    expect(t, script_write(t, a, 0, 4096, VOLUME_FUA) == ERR_OK);
+    struct rule *record = rule_add_times(t->bucket, RULE_HOLD, RULE_VERB(OBJSTORE_PUT), RECORDS, NULL, 0, 1);
+    struct client_op *first = script_begin(a, VOLUME_WRITE, 8192, 512, VOLUME_FUA);
+    script_await_held(t, record, 1);
+    script_put_seal(t, e, script_slots(t, e));
+    struct rule *blocks = rule_add(t->bucket, RULE_HOLD, RULE_VERB(OBJSTORE_PUT), "blocks/*", NULL);
+    expect(t, script_write(t, a, 65536, 65536, 0) == ERR_OK);
+    struct client_op *second = script_begin(a, VOLUME_FLUSH, 0, 0, 0);
+    script_await_held(t, blocks, 1);
+    struct rule *manifest =
+        rule_add(t->bucket, RULE_HOLD, RULE_VERB(OBJSTORE_GET), "exports/disk/manifest", NULL);
+    rule_release(t->bucket, record);
+    script_await_held(t, manifest, 1);
+    struct rule *sent = rule_add(t->bucket, RULE_COUNT, RULE_VERB(OBJSTORE_PUT), RECORDS, NULL);
+    rule_release(t->bucket, blocks);
+    script_run(t, 5);
+    expect(t, sent->hits == 0);
+    rule_release(t->bucket, manifest);
+    expect(t, script_wait(t, first) == ERR_OK && script_wait(t, second) == ERR_OK);
+    server_crash(a->process->server);
+    struct client *b = script_open(t, script_server(t, 0), e);
+    expect(t, script_read(t, b, 65536, 65536) == ERR_OK);
+}
+
 #define S(name)                                                                                              \
     {                                                                                                        \
         "fencing", #name, name                                                                               \
@@ -213,4 +243,5 @@ const struct scenario scenarios_fencing[] = {S(stale_owner_wakes_after_seal_and_
                                              S(zombie_seal_fences_live_owner),
                                              S(sealer_dies_before_swap),
                                              S(fenced_owner_takes_new_epoch_itself),
+                                             S(fenced_owner_sends_nothing_meanwhile),
                                              {0}};
