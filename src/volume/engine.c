@@ -80,6 +80,8 @@ static void refreshed(struct engine *e)
     LIST_EACH(&e->volumes, k)
     {
         struct volume *v = CONTAINER_OF(k, struct volume, link);
+        if (v->snapshot)
+            continue;
         retake_start(v, "this server was declared dead");
         loop_post(e->loop, &v->pump);
     }

@@ -138,6 +138,7 @@ static void start_swap(struct open *op, bool create)
     next->state = MANIFEST_OPEN;
     next->epoch = op->now.id[0] && strcmp(next->id, op->now.id) == 0 ? op->now.epoch + 1 : 1;
     snprintf(next->owner, sizeof next->owner, "%s", e->server_id);
+    next->fenced_owner[0] = '\0';
     random_folder(e->loop, next->folder);
     next->position = 0;
     manifest_renew(next, e->loop);

@@ -86,6 +86,7 @@ static void start_swap(struct retake *r)
     next->epoch++;
     next->position = 0;
     snprintf(next->owner, sizeof next->owner, "%s", v->engine->server_id);
+    next->fenced_owner[0] = '\0';
     random_folder(v->engine->loop, next->folder);
     manifest_renew(next, v->engine->loop);
     r->state = RETAKE_SWAP;

@@ -204,7 +204,8 @@ void session_answered(struct session *n, size_t change)
 
 bool session_may_be_fenced(const struct session *n)
 {
-    return n->rivals || n->export->opens > n->open_number || n->export->open_died;
+    return n->rivals || n->export->sim->collectors || n->export->opens > n->open_number ||
+           n->export->open_died;
 }
 
 size_t session_flush_covers(const struct session *n)

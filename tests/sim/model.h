@@ -38,8 +38,9 @@ struct model_export {
     uint64_t stamps;      /* the last sequence number written */
     uint64_t opens;       /* attempts to take it */
     uint64_t opening;     /* those under way */
-    bool open_died;       /* one ended with its server: what it sent may still arrive */
-    unsigned trouble;     /* objects of it (or of anybody) were spoiled on purpose: CORRUPT is allowed */
+    bool removed;
+    bool open_died;   /* one ended with its server: what it sent may still arrive */
+    unsigned trouble; /* objects of it (or of anybody) were spoiled on purpose: CORRUPT is allowed */
 };
 
 struct change {

@@ -76,6 +76,7 @@ static void died(struct server *v)
     }
     d->engine = NULL;
     d->state = PROCESS_DOWN;
+    d->collecting = d->removing = false;
 }
 
 /* --------------------------------------------------------------------- join and leave */

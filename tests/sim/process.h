@@ -3,6 +3,8 @@
 #define SIM_PROCESS_H
 
 #include "client.h"
+#include "volume/collect.h"
+#include "volume/exports.h"
 
 enum process_state {
     PROCESS_JOINING,
@@ -19,6 +21,9 @@ struct process {
     enum process_state state;
     enum err err; /* of the join */
     struct engine_step step;
+    struct collect collect;
+    struct export_op remove;
+    bool collecting, removing;
     struct list clients; /* open or on the way */
     struct list ended;   /* clients of the past */
 };

@@ -7,6 +7,7 @@
 #include "base/bytes.h"
 #include "base/mark.h"
 #include "bucket.h"
+#include "collecting.h"
 #include "coverage.h"
 #include "process.h"
 #include "seal.h"
@@ -30,6 +31,7 @@ struct run {
     size_t past_count;
     unsigned busy;     /* per mille of steps at which somebody submits */
     unsigned restless; /* per million of steps: closing, opening elsewhere, stopping */
+    unsigned collects; /* per million of steps: somebody begins to collect */
     uint64_t goal;     /* requests */
     bool settling;     /* nothing new is begun */
 };
@@ -73,6 +75,10 @@ static void run_init(struct run *r, uint64_t seed)
     r->busy = 20 + (unsigned)prng_below(&r->rng, 600);
     r->restless = prng_below(&r->rng, 3) ? (unsigned)prng_below(&r->rng, 2000) : 0;
     r->goal = 100 + prng_below(&r->rng, 500);
+    if (!run_small && prng_below(&r->rng, 4)) {
+        r->collects = 200 + (unsigned)prng_below(&r->rng, 8000);
+        r->workload.recurring = (unsigned)prng_below(&r->rng, 700);
+    }
 }
 
 /* ----------------------------------------------------------------------- people */
@@ -169,7 +175,11 @@ static void people(struct run *r)
     for (size_t i = 0; i < r->export_count && d->server->alive; i++)
         if (chance(r, 20000) && !owned_by_anybody(r, r->exports[i]) && !client_of(d, r->exports[i]))
             process_open(d, r->exports[i]);
-    if (d->server->alive && list_empty(&d->clients) && chance(r, r->restless))
+    if (r->collects && d->server->alive && !d->collecting && chance(r, r->collects))
+        process_collect(d, prng_below(&r->rng, 3) == 0, sim_spread(r->sim, 5 * NS_PER_S, 600 * NS_PER_S));
+    if (d->server->alive && d->collecting && chance(r, r->restless))
+        process_collect_stop(d);
+    if (d->server->alive && list_empty(&d->clients) && !d->collecting && chance(r, r->restless))
         process_stop(d);
 }
 
@@ -267,7 +277,7 @@ static bool settled(void *ctx)
         struct process *d = r->processes[m];
         if (!d || !d->server->alive)
             continue;
-        if (d->state == PROCESS_JOINING || d->state == PROCESS_LEAVING)
+        if (d->state == PROCESS_JOINING || d->state == PROCESS_LEAVING || d->collecting)
             return false;
         LIST_EACH(&d->clients, k)
         {
@@ -380,6 +390,46 @@ static void open_again(struct run *r, struct process *d, struct model_export *e)
     sim_fail(r->sim, "%s: cannot be opened although nobody is left who could hold it", e->name);
 }
 
+static bool collector_rests(void *ctx)
+{
+    const struct process *d = ctx;
+    return !d->collecting;
+}
+
+static bool remover_rests(void *ctx)
+{
+    const struct process *d = ctx;
+    return !d->removing;
+}
+
+/* All exports removed: collected, nothing is left. */
+static void empty_the_bucket(struct run *r, struct process *d)
+{
+    for (size_t i = 0; i < r->export_count; i++) {
+        for (int tries = 0; i < r->export_count && tries < 100; tries++) {
+            process_remove(d, r->exports[i]);
+            must_end(r, remover_rests, d, "an export is still being removed");
+            if (d->remove.err == ERR_OK)
+                break;
+            sim_run_for(r->sim, 10 * NS_PER_S);
+        }
+        if (d->remove.err)
+            sim_fail(r->sim, "%s: cannot be removed: %s (%s)", r->exports[i]->name, err_text(d->remove.err),
+                     d->remove.complaint.text);
+    }
+    for (int round = 0; round < 2; round++) {
+        process_collect(d, false, 60 * NS_PER_S);
+        must_end(r, collector_rests, d, "a collector is still at work");
+        if (d->collect.err)
+            sim_fail(r->sim, "the last collector ends with %s (%s)", err_text(d->collect.err),
+                     d->collect.complaint.text);
+    }
+    const char *left = bucket_leftover(r->sim->bucket);
+    if (left)
+        sim_fail(r->sim, "%s is left over when everything was removed and collected", left);
+    mark_hit("sim.emptied");
+}
+
 static void stop_all(struct run *r)
 {
     for (size_t m = 0; m < r->machine_count; m++) {
@@ -409,6 +459,8 @@ static void heal_and_check(struct run *r)
         sim_fail(r->sim, "the last server cannot join");
     for (size_t i = 0; i < r->export_count; i++)
         open_again(r, d, r->exports[i]);
+    if (r->collects)
+        empty_the_bucket(r, d);
     stop_all(r);
 }
 

@@ -10,7 +10,7 @@
 
 static const struct scenario *const areas[] = {scenarios_fencing,  scenarios_takeover, scenarios_manifest,
                                                scenarios_log,      scenarios_data,     scenarios_breaks,
-                                               scenarios_meetings, scenarios_memory};
+                                               scenarios_meetings, scenarios_memory,   scenarios_collection};
 #define AREAS (sizeof areas / sizeof areas[0])
 
 static bool tracing;

@@ -294,6 +294,47 @@ bool script_is_seal(const struct object *o)
     return o && o->bytes == SEAL_BYTES;
 }
 
+/* -------------------------------------------------------------------------- collecting */
+
+static bool collector_rests(void *ctx)
+{
+    const struct process *d = ctx;
+    return !d->collecting;
+}
+
+enum err script_collect(struct script *t, struct process *d)
+{
+    process_collect(d, false, 60 * NS_PER_S);
+    return script_collected(t, d);
+}
+
+enum err script_collected(struct script *t, struct process *d)
+{
+    wait_for(t, collector_rests, d, "collected");
+    return d->server->alive ? d->collect.err : ERR_CANCELED;
+}
+
+static bool remover_rests(void *ctx)
+{
+    const struct process *d = ctx;
+    return !d->removing;
+}
+
+void script_remove(struct script *t, struct process *d, struct model_export *e)
+{
+    process_remove(d, e);
+    wait_for(t, remover_rests, d, "removed");
+    expect(t, d->remove.err == ERR_OK);
+    e->removed = true;
+}
+
+void script_nothing_left(struct script *t)
+{
+    const char *key = bucket_leftover(t->bucket);
+    if (key)
+        sim_fail(t->sim, "%s is left over", key);
+}
+
 /* ----------------------------------------------------------------------------- the end */
 
 static void check_once_more(struct script *t, struct process *d, struct model_export *e)
@@ -315,7 +356,7 @@ void script_finish(struct script *t)
         }
     struct process *d = script_server(t, 9);
     for (size_t i = 0; i < t->export_count; i++)
-        if (t->exports[i]->opens)
+        if (t->exports[i]->opens && !t->exports[i]->removed)
             check_once_more(t, d, t->exports[i]);
     script_stop(t, d);
     for (size_t i = 0; i < t->process_count; i++)

@@ -7,6 +7,7 @@
 #define SIM_SCRIPT_H
 
 #include "bucket.h"
+#include "collecting.h"
 #include "process.h"
 #include "volume/format/manifest.h"
 #include "volume/format/record.h"
@@ -73,6 +74,15 @@ void script_await_hits(struct script *, struct rule *, uint64_t n);
 /* A checkpoint: waits until the manifest's root or position has changed. The configuration must make it
  * happen. */
 void script_await_checkpoint(struct script *, struct model_export *);
+
+/* -------------------------------------------------------------------- collecting */
+
+/* A collector there, until it has come to rest; servers that beat have a minute to acknowledge. */
+enum err script_collect(struct script *, struct process *);
+/* Waits for one that process_collect began. */
+enum err script_collected(struct script *, struct process *);
+void script_remove(struct script *, struct process *, struct model_export *);
+void script_nothing_left(struct script *);
 
 /* ---------------------------------------------------------- what the bucket says */
 

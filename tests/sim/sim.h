@@ -37,6 +37,7 @@ struct sim {
     struct server *servers[SIM_SERVERS_MAX];
     size_t server_count;
     uint64_t steps;
+    bool collectors; /* there are, or were: they may take exports from the silent */
 
     const char *crash_mark; /* the server that passes it for the crash_mark_left-th time dies there */
     unsigned crash_mark_left;

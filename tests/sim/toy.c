@@ -7,6 +7,8 @@
 #include "base/mark.h"
 #include "base/mem.h"
 #include "seal.h"
+#include "volume/collect.h"
+#include "volume/exports.h"
 #include "volume/volume.h"
 
 enum toy_bug toy_bug;
@@ -496,4 +498,22 @@ void seal_something(struct sim *s, const char *export_name)
 {
     (void)s;
     (void)export_name;
+}
+
+/* Nothing is collected here. */
+void collect_start(struct collect *q)
+{
+    (void)q;
+    assert(!"the toy has no collector");
+}
+
+void collect_cancel(struct collect *q)
+{
+    (void)q;
+}
+
+void export_remove(struct export_op *op)
+{
+    (void)op;
+    assert(!"the toy removes nothing");
 }

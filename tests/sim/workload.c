@@ -82,6 +82,18 @@ static void pick_range(struct workload *w, const struct model_export *e, uint64_
     w->run_at = at + *bytes;
 }
 
+/* Blocks out of a few, the same in all exports: what is overwritten here is written anew there. */
+static void recur(struct workload *w, const struct model_export *e, uint8_t *data, uint64_t bytes)
+{
+    for (uint64_t at = 0; at < bytes; at += 16) {
+        uint64_t block[2] = {at % e->params.block_size, 0};
+        if (at % e->params.block_size == 0)
+            w->which = 1 + prng_below(&w->rng, 12);
+        block[1] = w->which;
+        memcpy(data + at, block, MIN(bytes - at, sizeof block));
+    }
+}
+
 static uint8_t *pick_data(struct workload *w, struct model_export *e, uint64_t offset, uint64_t bytes)
 {
     uint8_t *data = calloc(1, bytes + 1);
@@ -93,6 +105,11 @@ static uint8_t *pick_data(struct workload *w, struct model_export *e, uint64_t o
         return data;
     }
     model_stamp(e, data, offset, bytes);
+    if (bytes >= e->params.block_size && chance(w, w->recurring)) {
+        mark_hit("sim.recurring");
+        recur(w, e, data, bytes);
+        return data;
+    }
     if (chance(w, 300) && bytes) {
         free(w->last);
         w->last = malloc(bytes);

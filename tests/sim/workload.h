@@ -13,8 +13,10 @@ struct workload {
     unsigned fua, aligned, hot, zero_data, duplicate, run; /* per mille */
     size_t bytes_max;
     uint64_t submitted;
-    uint64_t run_at; /* where the last sequential request ended, in the model */
-    uint8_t *last;   /* what was written last, to write it again elsewhere */
+    uint64_t which;     /* of the recurring blocks */
+    uint64_t run_at;    /* where the last sequential request ended, in the model */
+    unsigned recurring; /* per mille: data that was written before, perhaps long ago */
+    uint8_t *last;      /* what was written last, to write it again elsewhere */
     size_t last_bytes;
 };
 

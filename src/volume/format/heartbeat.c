@@ -56,6 +56,8 @@ struct buf *heartbeat_encode(const struct heartbeat *h)
     json_decref(members);
     if (h->pin_count)
         json_object_set_new(o, "pins", pins_encode(h));
+    if (h->dead)
+        json_object_set_new(o, "dead", json_true());
     return document_encode(o, HEARTBEAT_BYTES_MAX);
 }
 
@@ -79,6 +81,8 @@ enum err heartbeat_parse(const void *bytes, size_t n, struct heartbeat *h, struc
     read_text(&r, "addresses", read.addresses, sizeof read.addresses);
     read.lease_ttl_ms = (uint64_t)read_int(&r, "lease_ttl_ms", 1, INT64_MAX);
     read.turn = (uint32_t)read_int(&r, "turn", 0, UINT32_MAX);
+    if (json_object_get(o, "dead"))
+        read.dead = read_bool(&r, "dead");
     json_decref(o);
     if (bad)
         return complain(complaint, ERR_CORRUPT, "the heartbeat's \"%s\" is missing or not possible", bad);

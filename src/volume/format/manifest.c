@@ -176,6 +176,10 @@ struct buf *manifest_encode(const struct manifest *m)
     json_object_update(o, members);
     json_decref(members);
     encode_parent(m, o);
+    if (m->fenced_owner[0])
+        json_object_set_new(
+            o, "fenced",
+            checked(json_pack("{s:s, s:s}", "owner", m->fenced_owner, "nonce", m->fenced_nonce)));
     return document_encode(o, MANIFEST_BYTES_MAX);
 }
 
@@ -247,6 +251,11 @@ static void read_members(const struct reader *r, struct manifest *m)
     read_segments(r, m);
     read_snapshots(r, m);
     read_parent(r, m);
+    if (json_object_get(r->object, "fenced")) {
+        struct reader fenced = read_object(r, "fenced");
+        read_hex(&fenced, "owner", ID_HEX - 1, false, m->fenced_owner);
+        read_hex(&fenced, "nonce", ID_HEX - 1, false, m->fenced_nonce);
+    }
 }
 
 enum err manifest_parse(const void *bytes, size_t n, struct manifest *m, struct complaint *complaint)

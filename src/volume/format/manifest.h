@@ -44,8 +44,10 @@ struct manifest {
     enum manifest_state state;
     struct export_params params;
     int64_t created_ms;
-    uint32_t epoch;          /* 0: never opened */
-    char owner[ID_HEX];      /* server id; "" when nobody. FORKING: who makes it */
+    uint32_t epoch;     /* 0: never opened */
+    char owner[ID_HEX]; /* server id; "" when nobody. FORKING: who makes it */
+    /* taken by the collector from that server, when this was the nonce; "": not */
+    char fenced_owner[ID_HEX], fenced_nonce[ID_HEX];
     char folder[FOLDER_HEX]; /* nonce of the owner's log folder; "" when epoch is 0 */
     uint64_t position;       /* OPEN: the first slot of the owner's folder that is not folded in */
     uint32_t breaks;
@@ -100,6 +102,7 @@ struct heartbeat {
     /* To be encoded, the caller's; heartbeat_parse leaves them empty. */
     const struct heartbeat_pin *pins;
     size_t pin_count;
+    bool dead; /* written by the collector: that server is declared dead */
 };
 
 #define HEARTBEAT_BYTES_MAX (UINT32_C(1) << 20)

@@ -144,7 +144,10 @@ static void liveness_seen(struct liveness *l)
 {
     bool unchanged = l->watching && strcmp(l->etag, l->req.etag) == 0;
     take_in(l);
-    if (process_is_gone(l)) {
+    if (l->beat.dead) {
+        mark_hit("liveness.declared_dead");
+        liveness_finish(l, ERR_OK, true);
+    } else if (process_is_gone(l)) {
         mark_hit("liveness.process_gone");
         liveness_finish(l, ERR_OK, true);
     } else if (l->no_wait || (l->watching && !unchanged) || !overdue(l)) {

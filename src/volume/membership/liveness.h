@@ -1,9 +1,9 @@
 /* liveness.h - is the server that a manifest names as owner still there? (DESIGN §4)
  *
- * Dead: its heartbeat is missing; or its process is gone from this very machine; or its heartbeat is older
- * than its own lease time by the store's clock (the answer's Date less Last-Modified) *and* then stays
- * unchanged for one beat (a third of the lease time) while our own requests succeed: after an outage nobody
- * is dead at once.
+ * Dead: its heartbeat is missing, or says so (the collector wrote it); or its process is gone from this very
+ * machine; or its heartbeat is older than its own lease time by the store's clock (the answer's Date less
+ * Last-Modified) *and* then stays unchanged for one beat (a third of the lease time) while our own requests
+ * succeed: after an outage nobody is dead at once.
  *
  * Where the store says no Date it is unchanged for the lease time and one beat. An observation counts when
  * this engine's lease (if it has joined) held at both ends and the second look was answered within a beat;
