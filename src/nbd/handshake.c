@@ -33,8 +33,7 @@ void option_error(struct nbd *n, uint32_t rep, const char *text)
 
 void option_done(struct nbd *n)
 {
-    mem_free(n->name);
-    n->name = NULL;
+    handshake_forget(n);
     n->state = NBD_OPTION_HEAD;
 }
 
@@ -74,8 +73,10 @@ static uint16_t transmission_flags(const struct nbd *n, const struct nbd_export 
 
 static void start_transmission(struct nbd *n, const struct nbd_export *e)
 {
-    if (!n->context_name || strcmp(n->context_name, n->name) != 0)
-        n->contexts = 0;
+    if (!nbd_context_count(n))
+        contexts_forget(n);
+    mem_free(n->context_name);
+    n->context_name = NULL;
     n->size = e->size;
     n->read_only = e->read_only;
     handshake_forget(n);
@@ -120,7 +121,7 @@ void nbd_found(struct nbd *n, const struct nbd_export *e)
     else if (n->option == NBD_OPT_INFO || n->option == NBD_OPT_GO)
         info_found(n, e);
     else
-        meta_context_found(n);
+        meta_context_found(n, e);
 }
 
 void nbd_refused(struct nbd *n, uint32_t rep, const char *text)
@@ -290,9 +291,7 @@ static void begin_option(struct nbd *n)
         n->drain_rep = NBD_REP_ACK;
         break;
     case NBD_OPT_SET_META_CONTEXT: /* replaces the earlier set even when it fails */
-        mem_free(n->context_name);
-        n->context_name = NULL;
-        n->contexts = 0;
+        contexts_forget(n);
         break;
     case NBD_OPT_LIST:
     case NBD_OPT_INFO:

@@ -30,8 +30,8 @@ void nbd_init(struct nbd *n, const struct nbd_ops *ops, struct nbd_pool *pool)
 void handshake_forget(struct nbd *n)
 {
     mem_free(n->name);
-    mem_free(n->context_name);
-    n->name = n->context_name = NULL;
+    n->name = NULL;
+    queries_forget(n);
 }
 
 static void drop_payload(struct nbd *n)
@@ -51,6 +51,7 @@ void nbd_finish(struct nbd *n)
     if (n->end == NBD_ALIVE)
         n->end = NBD_ENDING;
     handshake_forget(n);
+    contexts_forget(n);
     mem_free(n->receive);
     n->receive = NULL;
     n->start = n->end_at = 0;

@@ -54,6 +54,8 @@ struct nbd_export {
     uint64_t size;
     uint32_t block_size; /* preferred */
     bool read_only;
+    const char *const *snapshots; /* what it can be compared with, by metadata contexts */
+    size_t snapshot_count;
 };
 
 /* What the protocol asks for. Any of these may be called from nbd_received and nbd_resume, and from nowhere
@@ -173,16 +175,34 @@ void nbd_read_data(struct nbd *, struct buf *, size_t skip, size_t bytes);
 void nbd_read_hole(struct nbd *, uint64_t bytes);
 void nbd_read_end(struct nbd *);
 
-/* Metadata contexts in force. */
-enum { NBD_BASE_ALLOCATION = 1, NBD_ASHLAR_BREAKS = 2 };
-unsigned nbd_contexts(const struct nbd *);
+/* Metadata contexts. In `open`: those that will be in force for the export that is asked for; later: those
+ * that are. What the flags of an extent say: */
+enum nbd_context_kind {
+    NBD_CONTEXT_ALLOCATION, /* base:allocation: NBD_STATE_HOLE, NBD_STATE_ZERO */
+    NBD_CONTEXT_BREAKS,     /* ashlar:breaks: their number, the same everywhere */
+    NBD_CONTEXT_DEPTH,      /* qemu:allocation-depth: 0 a hole, 1 the export's own, 2 its last snapshot's */
+    NBD_CONTEXT_CHANGED_SINCE, /* ashlar:changed-since:SNAPSHOT: NBD_STATE_DIRTY, not as in the snapshot */
+    NBD_CONTEXT_DIRTY_BITMAP,  /* qemu:dirty-bitmap:SNAPSHOT: the same, by the name that qemu's users know */
+};
 
-/* BLOCK_STATUS: begin, then (with NBD_BASE_ALLOCATION) adjacent extents from the offset on, at least one,
- * flags of NBD_STATE_..., then end. Neighbours with equal flags are merged; what is past NBD_STATUS_MAX, past
- * the first with REQ_ONE, and past the range's end is left out. `breaks` is what ashlar:breaks says. */
+#define NBD_CONTEXTS_MAX 16 /* of a connection; what else it asks for is passed over */
+
+struct nbd_context {
+    enum nbd_context_kind kind;
+    uint32_t id;
+    char *snapshot; /* CHANGED_SINCE, DIRTY_BITMAP */
+};
+
+size_t nbd_context_count(const struct nbd *);
+const struct nbd_context *nbd_context(const struct nbd *, size_t i);
+
+/* BLOCK_STATUS: begin; for each context, in order, nbd_status_context and adjacent extents from the offset
+ * on, at least one; then end. Neighbours with equal flags are merged; what is past NBD_STATUS_MAX, past the
+ * first with REQ_ONE, and past the range's end is left out. */
 void nbd_status_begin(struct nbd *, const struct nbd_request *);
+void nbd_status_context(struct nbd *, size_t i);
 void nbd_status_extent(struct nbd *, uint64_t bytes, uint32_t flags);
-void nbd_status_end(struct nbd *, uint32_t breaks);
+void nbd_status_end(struct nbd *);
 
 /* ------------------------------------------------------------------ private */
 
@@ -205,7 +225,6 @@ struct nbd {
     enum nbd_state state;
     enum nbd_end end;
     bool shutting_down, no_zeroes, structured, read_only;
-    unsigned contexts, asked_contexts;
 
     /* input: what is received and not consumed is receive[start .. end_at), or stash when it is short */
     uint8_t *receive;
@@ -220,7 +239,11 @@ struct nbd {
     struct nbd_request *writing; /* whose payload is coming */
     size_t part, part_done;
     char *name, *context_name; /* of the option being answered; of the last SET_META_CONTEXT */
-    uint16_t infos;            /* NBD_INFO_... asked for, as bits */
+    char **queries;            /* of the option being answered */
+    size_t query_count;
+    struct nbd_context contexts[NBD_CONTEXTS_MAX];
+    size_t context_count;
+    uint16_t infos; /* NBD_INFO_... asked for, as bits */
 
     uint64_t size;
     uint32_t under_way;
@@ -231,8 +254,8 @@ struct nbd {
     uint8_t *chunk; /* its open chunk */
     uint32_t chunk_type;
     uint64_t chunk_bytes, answered_bytes;
-    struct buf *status;
-    uint32_t status_count;
+    struct buf *status; /* the descriptors of a context */
+    uint32_t status_count, status_id;
 
     char reason[200];
 };

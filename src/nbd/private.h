@@ -11,7 +11,9 @@ bool transmission_step(struct nbd *);
 
 /* Options, with all their data at hand. */
 void option_meta_context(struct nbd *, const uint8_t *data, uint32_t bytes);
-void meta_context_found(struct nbd *);
+void meta_context_found(struct nbd *, const struct nbd_export *);
+void contexts_forget(struct nbd *); /* none is in force any more */
+void queries_forget(struct nbd *);
 /* Reads a string's length and the string from data; NULL with a text when it is not there or not allowed. */
 char *option_string(const uint8_t **data, const uint8_t *end, const char **fault);
 void option_reply(struct nbd *, uint32_t rep, const void *data, size_t bytes);

@@ -97,6 +97,7 @@ enum nbd_chunk {
 };
 
 enum { NBD_STATE_HOLE = 1, NBD_STATE_ZERO = 2 };
+enum { NBD_STATE_DIRTY = 1 }; /* qemu:dirty-bitmap, and ashlar:changed-since */
 
 enum nbd_error {
     NBD_OK = 0,

@@ -121,16 +121,32 @@ void nbd_read_end(struct nbd *n)
 
 void nbd_status_begin(struct nbd *n, const struct nbd_request *r)
 {
-    assert(!n->answering && n->under_way > 0 && n->contexts);
+    assert(!n->answering && n->under_way > 0 && n->context_count);
     n->answering = r;
-    n->answered_bytes = 0;
-    n->status = buf_create(NBD_CHUNK_BYTES + 4 + 8 * NBD_STATUS_MAX);
+    n->chunk = NULL;
+    n->status = buf_create(8 * NBD_STATUS_MAX);
     n->status_count = 0;
 }
 
-static uint8_t *descriptor(struct nbd *n, uint32_t i)
+/* The chunk of the context that is at hand, when there is one. */
+static void status_flush(struct nbd *n)
 {
-    return n->status->data + NBD_CHUNK_BYTES + 4 + 8 * (size_t)i;
+    if (!n->status_count)
+        return;
+    size_t bytes = 8 * (size_t)n->status_count;
+    n->chunk = output_header(&n->output, NBD_CHUNK_BYTES + 4 + bytes);
+    chunk_header(n->chunk, n->answering->cookie, 0, NBD_REPLY_TYPE_BLOCK_STATUS, (uint32_t)(4 + bytes));
+    put_be32(n->chunk + NBD_CHUNK_BYTES, n->status_id);
+    memcpy(n->chunk + NBD_CHUNK_BYTES + 4, n->status->data, bytes);
+    n->status_count = 0;
+}
+
+void nbd_status_context(struct nbd *n, size_t i)
+{
+    assert(n->answering && i < n->context_count);
+    status_flush(n);
+    n->status_id = n->contexts[i].id;
+    n->answered_bytes = 0;
 }
 
 void nbd_status_extent(struct nbd *n, uint64_t bytes, uint32_t flags)
@@ -138,43 +154,28 @@ void nbd_status_extent(struct nbd *n, uint64_t bytes, uint32_t flags)
     bytes = MIN(bytes, n->answering->length - n->answered_bytes);
     if (!bytes)
         return;
-    uint8_t *last = n->status_count ? descriptor(n, n->status_count - 1) : NULL;
+    uint8_t *next = n->status->data + 8 * (size_t)n->status_count;
+    uint8_t *last = n->status_count ? next - 8 : NULL;
     if (last && get_be32(last + 4) == flags) {
         put_be32(last, get_be32(last) + (uint32_t)bytes);
     } else if (n->status_count == (n->answering->flags & NBD_CMD_FLAG_REQ_ONE ? 1 : NBD_STATUS_MAX)) {
         n->answered_bytes = n->answering->length; /* what follows is left out */
         return;
     } else {
-        uint8_t *at = descriptor(n, n->status_count++);
-        put_be32(at, (uint32_t)bytes);
-        put_be32(at + 4, flags);
+        put_be32(next, (uint32_t)bytes);
+        put_be32(next + 4, flags);
+        n->status_count++;
     }
     n->answered_bytes += bytes;
 }
 
-static void status_chunk(struct nbd *n, uint8_t *at, bool last, uint32_t context, uint32_t count)
-{
-    chunk_header(at, n->answering->cookie, last ? NBD_REPLY_FLAG_DONE : 0, NBD_REPLY_TYPE_BLOCK_STATUS,
-                 4 + 8 * count);
-    put_be32(at + NBD_CHUNK_BYTES, context);
-}
-
-void nbd_status_end(struct nbd *n, uint32_t breaks)
+void nbd_status_end(struct nbd *n)
 {
     assert(n->answering);
-    if (n->contexts & NBD_BASE_ALLOCATION) {
-        assert(n->status_count > 0);
-        status_chunk(n, n->status->data, !(n->contexts & NBD_ASHLAR_BREAKS), NBD_BASE_ALLOCATION,
-                     n->status_count);
-        size_t bytes = NBD_CHUNK_BYTES + 4 + 8 * (size_t)n->status_count;
-        memcpy(output_header(&n->output, bytes), n->status->data, bytes);
-    }
-    if (n->contexts & NBD_ASHLAR_BREAKS) {
-        uint8_t *at = output_header(&n->output, NBD_CHUNK_BYTES + 12);
-        status_chunk(n, at, true, NBD_ASHLAR_BREAKS, 1);
-        put_be32(at + NBD_CHUNK_BYTES + 4, n->answering->length);
-        put_be32(at + NBD_CHUNK_BYTES + 8, breaks);
-    }
+    status_flush(n);
+    assert(n->chunk);
+    put_be16(n->chunk + 4, NBD_REPLY_FLAG_DONE);
+    n->chunk = NULL;
     buf_unref(n->status);
     n->status = NULL;
     n->answering = NULL;

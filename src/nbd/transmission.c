@@ -35,7 +35,7 @@ static enum nbd_error check(const struct nbd *n, const struct nbd_request *r)
         return NBD_EPERM;
     if (r->cmd == NBD_CMD_FLUSH && (r->offset || r->length))
         return NBD_EINVAL;
-    if (r->cmd == NBD_CMD_BLOCK_STATUS && (!n->contexts || !r->length))
+    if (r->cmd == NBD_CMD_BLOCK_STATUS && (!n->context_count || !r->length))
         return NBD_EINVAL;
     if (!in_range(n, r))
         return r->cmd == NBD_CMD_WRITE || r->cmd == NBD_CMD_WRITE_ZEROES ? NBD_ENOSPC : NBD_EINVAL;

@@ -5,6 +5,7 @@
 
 #include "base/bytes.h"
 #include "base/log.h"
+#include "base/mem.h"
 #include "server/private.h"
 
 static struct connection *connection_of(struct nbd *n)
@@ -19,16 +20,56 @@ static struct request *request_of(struct nbd_request *q)
 
 /* --------------------------------------------------------------- handshake */
 
-static void found(struct connection *c, const char *name, uint64_t size, uint32_t block_size, bool read_only)
+struct seen {
+    const char *name;
+    uint64_t size;
+    uint32_t block_size;
+    bool read_only;
+    const char **snapshots;
+    size_t snapshot_count;
+};
+
+static void found(struct connection *c, const struct seen *e)
 {
     char description[80], a[SIZE_TEXT_MAX], b[SIZE_TEXT_MAX];
-    snprintf(description, sizeof description, "%s in blocks of %s", size_format(size, a),
-             size_format(block_size, b));
-    nbd_found(&c->nbd, &(struct nbd_export){.name = name,
+    snprintf(description, sizeof description, "%s in blocks of %s", size_format(e->size, a),
+             size_format(e->block_size, b));
+    nbd_found(&c->nbd, &(struct nbd_export){.name = e->name,
                                             .description = description,
-                                            .size = size,
-                                            .block_size = block_size,
-                                            .read_only = read_only || c->server->config.read_only});
+                                            .size = e->size,
+                                            .block_size = e->block_size,
+                                            .read_only = e->read_only || c->server->config.read_only,
+                                            .snapshots = e->snapshots,
+                                            .snapshot_count = e->snapshot_count});
+}
+
+static void found_volume(struct connection *c, const struct volume *v)
+{
+    struct volume_info info;
+    volume_info(v, &info);
+    struct seen e = {
+        .name = info.name, .size = info.size, .block_size = info.block_size, .read_only = info.read_only};
+    while (volume_snapshot(v, e.snapshot_count))
+        e.snapshot_count++;
+    e.snapshots = MEM_ARRAY(const char *, e.snapshot_count + 1);
+    for (size_t i = 0; i < e.snapshot_count; i++)
+        e.snapshots[i] = volume_snapshot(v, i);
+    found(c, &e);
+    mem_free(e.snapshots);
+}
+
+static void found_info(struct connection *c, const struct export_info *info)
+{
+    struct seen e = {.name = info->name,
+                     .size = info->params.size,
+                     .block_size = info->params.block_size,
+                     .read_only = info->read_only,
+                     .snapshot_count = info->snapshot_count};
+    e.snapshots = MEM_ARRAY(const char *, e.snapshot_count + 1);
+    for (size_t i = 0; i < e.snapshot_count; i++)
+        e.snapshots[i] = info->snapshots[i].name;
+    found(c, &e);
+    mem_free(e.snapshots);
 }
 
 /* The export a client means. False: refused. */
@@ -117,9 +158,10 @@ static void looked(struct export_op *op)
     struct connection *c = CONTAINER_OF(op, struct connection, op);
     const struct server *s = c->server;
     if (!op->err)
-        found(c, op->infos->name, op->infos->params.size, op->infos->params.block_size, op->infos->read_only);
+        found_info(c, op->infos);
     else if (op->err == ERR_NOTFOUND && s->config.auto_create && !strchr(op->name, '@'))
-        found(c, op->name, s->auto_create.size, s->auto_create.block_size, false);
+        found(c, &(struct seen){
+                     .name = op->name, .size = s->auto_create.size, .block_size = s->auto_create.block_size});
     else
         refuse(c, op->name, op->err, op->complaint.text);
     export_infos_free(op->infos);
@@ -133,27 +175,92 @@ static void ask_look(struct nbd *n, const char *name)
         return;
     const struct volume *v = exports_find(&c->server->exports, name);
     if (v) {
-        struct volume_info info;
-        volume_info(v, &info);
-        found(c, info.name, info.size, info.block_size, info.read_only);
+        found_volume(c, v);
         return;
     }
     ask(c, name, looked);
     export_info(&c->op);
 }
 
+/* ------------------------------------------------------------------- bases */
+
+void connection_leave_bases(struct connection *c)
+{
+    for (size_t i = 0; i < c->base_count; i++)
+        bases_leave(&c->bases[i]);
+    c->base_count = 0;
+}
+
+static void base_joined(struct base_user *, enum err, const struct complaint *);
+
+/* The last snapshot; of a snapshot: the one before. NULL: there is none. */
+static const char *last_snapshot(const struct connection *c)
+{
+    const struct volume *v = c->user.export->volume;
+    const char *at = strchr(c->export, '@'), *last = NULL, *name;
+    for (size_t i = 0; (name = volume_snapshot(v, i)) && !(at && strcmp(name, at + 1) == 0); i++)
+        last = name;
+    return last;
+}
+
+/* What that context compares with; NULL: nothing. */
+static const char *snapshot_of(const struct connection *c, size_t context)
+{
+    const struct nbd_context *x = nbd_context(&c->nbd, context);
+    return x->kind == NBD_CONTEXT_DEPTH ? last_snapshot(c) : x->snapshot;
+}
+
+/* True: all are there. False: one is waited for. */
+static bool join_bases(struct connection *c)
+{
+    while (c->contexts_done < nbd_context_count(&c->nbd)) {
+        size_t i = c->contexts_done++;
+        const char *snapshot = snapshot_of(c, i);
+        c->base_of[i] = 0;
+        if (!snapshot)
+            continue;
+        char name[VOLUME_NAME_MAX + 1];
+        snprintf(name, sizeof name, "%.*s@%.*s", (int)MIN(strcspn(c->export, "@"), EXPORT_NAME_MAX),
+                 c->export, EXPORT_NAME_MAX, snapshot);
+        c->bases[c->base_count] = (struct base_user){.joined = base_joined, .ctx = c};
+        c->base_of[i] = (unsigned)++c->base_count;
+        if (!bases_join(&c->server->bases, name, &c->bases[c->base_count - 1]))
+            return false;
+    }
+    return true;
+}
+
+static void opened(struct connection *c)
+{
+    if (!join_bases(c))
+        return;
+    c->joined = true;
+    log_info("server", "export \"%s\": client %s connected", c->export, c->peer);
+    found_volume(c, c->user.export->volume);
+    connection_pump(c);
+}
+
+static void base_joined(struct base_user *u, enum err err, const struct complaint *why)
+{
+    struct connection *c = u->ctx;
+    if (!err) {
+        opened(c);
+        return;
+    }
+    connection_leave_bases(c);
+    exports_leave(&c->user);
+    refuse(c, c->export, err, why->text);
+    connection_pump(c);
+}
+
 static void joined(struct export_user *u, enum err err, const struct complaint *why)
 {
     struct connection *c = CONTAINER_OF(u, struct connection, user);
-    if (err) {
-        refuse(c, c->export, err, why->text);
-    } else {
-        struct volume_info info;
-        volume_info(u->export->volume, &info);
-        c->joined = true;
-        log_info("server", "export \"%s\": client %s connected", c->export, c->peer);
-        found(c, info.name, info.size, info.block_size, info.read_only);
+    if (!err) {
+        opened(c);
+        return;
     }
+    refuse(c, c->export, err, why->text);
     connection_pump(c);
 }
 
@@ -168,22 +275,23 @@ static void ask_open(struct nbd *n, const char *name)
     if (!resolve(c, &name))
         return;
     remember(c, name);
+    c->contexts_done = 0;
     c->user = (struct export_user){.joined = joined, .lost = lost};
     exports_join(&c->server->exports, c->export, &c->user);
 }
 
 /* ---------------------------------------------------------------- requests */
 
-static void finished(struct volume_req *v)
+static void finish(struct request *r)
 {
-    struct request *r = CONTAINER_OF(v, struct request, volume);
     struct connection *c = r->connection;
     c->under_way--;
     c->promised -= r->reply_bytes;
     bool open = c->fd >= 0;
     if (open)
         request_answer(r);
-    volume_req_finish(v);
+    volume_req_finish(&r->volume);
+    status_finish(r);
     request_put(c->server, r);
     if (!open)
         connection_release(c);
@@ -191,6 +299,11 @@ static void finished(struct volume_req *v)
         connection_pump(c);
     else
         connection_pump_later(c);
+}
+
+static void finished(struct volume_req *v)
+{
+    finish(CONTAINER_OF(v, struct request, volume));
 }
 
 static void admitted(struct volume_req *v)
@@ -210,7 +323,7 @@ static struct nbd_request *ask_take(struct nbd *n, enum nbd_cmd cmd, uint32_t le
     /* CACHE holds what it has read until it has all. */
     uint32_t reply_bytes = cmd == NBD_CMD_READ           ? length
                            : cmd == NBD_CMD_CACHE        ? MIN(length, VOLUME_REQUEST_MAX)
-                           : cmd == NBD_CMD_BLOCK_STATUS ? 8 * NBD_STATUS_MAX
+                           : cmd == NBD_CMD_BLOCK_STATUS ? 8 * NBD_STATUS_MAX * (uint32_t)nbd_context_count(n)
                                                          : 0;
     if (!connection_may_take(c, reply_bytes))
         return NULL;
@@ -256,7 +369,10 @@ static void ask_submit(struct nbd *n, struct nbd_request *q)
     r->volume.done = finished;
     c->under_way++;
     c->promised += r->reply_bytes;
-    volume_submit(v, &r->volume);
+    if (q->cmd == NBD_CMD_BLOCK_STATUS)
+        status_submit(r, finish);
+    else
+        volume_submit(v, &r->volume);
 }
 
 static void ask_drop(struct nbd *n, struct nbd_request *q)

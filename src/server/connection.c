@@ -302,6 +302,7 @@ void connection_release(struct connection *c)
     connection_account(c);
     if (c->under_way || c->asking)
         return;
+    connection_leave_bases(c);
     exports_leave(&c->user);
     list_remove(&c->link);
     s->connection_count--;

@@ -9,6 +9,7 @@
 
 #include "base/list.h"
 #include "nbd/nbd.h"
+#include "server/bases.h"
 #include "server/exports.h"
 #include "server/server.h"
 #include "volume/exports.h"
@@ -39,8 +40,9 @@ struct request {
     struct volume_req volume;
     struct nbd_request nbd;
     struct connection *connection;
-    struct link link;     /* in the pool */
-    uint32_t reply_bytes; /* promised */
+    struct status *status; /* BLOCK_STATUS */
+    struct link link;      /* in the pool */
+    uint32_t reply_bytes;  /* promised */
 };
 
 /* Structs are kept for reuse, at most REQUESTS_KEPT of them. */
@@ -51,6 +53,11 @@ void request_put(struct server *, struct request *);
 /* The three ways a volume's request goes (requests.c). */
 void request_translate(struct request *);
 void request_answer(struct request *); /* tells the client */
+
+/* BLOCK_STATUS (status.c): done from the loop, with the error in request->volume. */
+void status_submit(struct request *, void (*done)(struct request *));
+void status_answer(struct request *);
+void status_finish(struct request *); /* frees; harmless on any other request */
 
 /* -------------------------------------------------------------- connections */
 
@@ -70,8 +77,11 @@ struct connection {
     struct task flush;
     struct nbd nbd;
     struct export_user user;
-    struct export_op op; /* LIST, INFO */
-    bool asking;         /* op is under way */
+    struct base_user bases[NBD_CONTEXTS_MAX]; /* what its metadata contexts compare with */
+    size_t base_count, contexts_done;         /* so many of its contexts have what they need */
+    unsigned base_of[NBD_CONTEXTS_MAX];       /* by context: which of them, counted from 1; 0: none */
+    struct export_op op;                      /* LIST, INFO */
+    bool asking;                              /* op is under way */
     bool joined, eof, linger, lingering;
     size_t under_way;       /* at the volume */
     size_t promised;        /* bytes of replies to READ and BLOCK_STATUS not yet given */
@@ -100,7 +110,8 @@ void connection_shutdown(struct connection *);
 void connection_close(struct connection *, const char *why);
 void connection_release(struct connection *); /* frees a closed one once nothing refers to it */
 
-extern const struct nbd_ops connection_ops; /* asks.c */
+extern const struct nbd_ops connection_ops;       /* asks.c */
+void connection_leave_bases(struct connection *); /* asks.c */
 /* False: the client must first fetch its replies, or wait for others'. */
 bool connection_may_take(struct connection *, uint32_t reply_bytes);
 void connection_account(struct connection *);
@@ -124,6 +135,7 @@ struct server {
     struct listener **listeners;
     size_t listener_count;
     struct exports exports;
+    struct bases bases;
     struct list connections;
     struct list spare_requests;
     size_t spare_request_count;

@@ -51,7 +51,6 @@ void request_translate(struct request *r)
     v->bytes = q->length;
     if (v->verb == VOLUME_CACHE) /* a hint without a promise: as much as the volume takes at once */
         v->bytes = MIN(v->bytes, VOLUME_REQUEST_MAX);
-    v->status_limit = NBD_STATUS_MAX;
     v->payload = NULL;
     v->payload_count = 0;
     v->segments = NULL;
@@ -74,29 +73,6 @@ static void answer_read(struct nbd *n, struct request *r)
     nbd_read_end(n);
 }
 
-static uint32_t status_flags(enum volume_kind kind)
-{
-    switch (kind) {
-    case VOLUME_DATA:
-        return 0;
-    case VOLUME_ALLOCATED_ZEROS:
-        return NBD_STATE_ZERO;
-    case VOLUME_HOLE:
-        break;
-    }
-    return NBD_STATE_HOLE | NBD_STATE_ZERO;
-}
-
-static void answer_status(struct nbd *n, struct request *r)
-{
-    struct volume_info info;
-    volume_info(r->connection->user.export->volume, &info);
-    nbd_status_begin(n, &r->nbd);
-    for (size_t i = 0; i < r->volume.segment_count; i++)
-        nbd_status_extent(n, r->volume.segments[i].bytes, status_flags(r->volume.segments[i].kind));
-    nbd_status_end(n, info.breaks);
-}
-
 void request_answer(struct request *r)
 {
     struct nbd *n = &r->connection->nbd;
@@ -105,7 +81,7 @@ void request_answer(struct request *r)
     else if (r->nbd.cmd == NBD_CMD_READ)
         answer_read(n, r);
     else if (r->nbd.cmd == NBD_CMD_BLOCK_STATUS)
-        answer_status(n, r);
+        status_answer(r);
     else
         nbd_reply(n, &r->nbd, NBD_OK);
 }

@@ -24,6 +24,11 @@ static void emptied(struct exports *x)
     server_check_stopped(CONTAINER_OF(x, struct server, exports));
 }
 
+static void bases_emptied(struct bases *b)
+{
+    server_check_stopped(CONTAINER_OF(b, struct server, bases));
+}
+
 static void copy_config(struct server *s, const struct server_config *config)
 {
     s->config = *config;
@@ -50,6 +55,7 @@ struct server *server_create(struct loop *l, const struct server_config *config,
     s->reply_task.run = server_replies_fit;
     s->look_timer.fire = server_look;
     exports_init(&s->exports, l, config->engine, s->config.auto_create, emptied);
+    bases_init(&s->bases, config->engine, bases_emptied);
     for (size_t i = 0; i < config->inherited_count && !err; i++)
         err = listener_inherit(s, config->inherited[i], why);
     for (size_t i = 0; i < config->listen_count && !err; i++)
@@ -81,7 +87,7 @@ const char *server_address(const struct server *s, size_t i)
 
 void server_destroy(struct server *s)
 {
-    assert(s->connection_count == 0 && s->exports.count == 0);
+    assert(s->connection_count == 0 && s->exports.count == 0 && list_empty(&s->bases.all));
     struct link *k;
     listeners_close(s);
     for (size_t i = 0; i < s->listener_count; i++) {

@@ -21,7 +21,7 @@ void server_stopped_task(struct task *t)
 
 void server_check_stopped(struct server *s)
 {
-    if (s->stopping && s->connection_count == 0 && s->exports.count == 0)
+    if (s->stopping && s->connection_count == 0 && s->exports.count == 0 && list_empty(&s->bases.all))
         tell_stopped(s, true);
 }
 

@@ -6,14 +6,23 @@
 
 #include "base/log.h"
 #include "base/mark.h"
+#include "base/mem.h"
 #include "volume/engine_state.h"
 
 #define ATTEMPTS_MAX 50u /* as often as another root was found */
 
+static void forget_names(struct pinned *p)
+{
+    while (p->name_count)
+        mem_free(p->names[--p->name_count]);
+    mem_free(p->names);
+    p->names = NULL;
+}
+
 static void pinned_finish(struct pinned *p, enum err err)
 {
     if (err)
-        pin_drop(&p->pin);
+        pinned_drop(p);
     p->state = PINNED_DONE;
     p->err = err;
     if (err && !p->complaint.text[0])
@@ -54,6 +63,10 @@ static bool take_in(struct pinned *p, const struct manifest *m)
     p->params.size = p->size;
     p->breaks = m->breaks;
     memcpy(p->export_id, m->id, sizeof p->export_id);
+    forget_names(p);
+    p->names = m->snapshot_count ? MEM_ARRAY(char *, m->snapshot_count) : NULL;
+    for (; p->name_count < m->snapshot_count; p->name_count++)
+        p->names[p->name_count] = mem_strdup(m->snapshots[p->name_count].name);
     return true;
 }
 
@@ -129,7 +142,7 @@ static void got(struct manifest_get *g)
     }
     if (p->canceled)
         pinned_finish(p, ERR_CANCELED);
-    else if (!found || p->look)
+    else if (!found)
         pinned_finish(p, err);
     else if (p->state == PINNED_CHECK)
         checked(p);
@@ -157,13 +170,15 @@ static void give_up(struct task *t)
 
 void pinned_start(struct pinned *p)
 {
-    assert(p->done && (p->look || p->died));
+    assert(p->done && p->died);
     p->state = PINNED_GET;
     p->attempts = 0;
     p->canceled = false;
     p->err = ERR_OK;
     p->complaint.text[0] = '\0';
     p->pin = (struct pin){0};
+    p->names = NULL;
+    p->name_count = 0;
     p->get = (struct manifest_get){0};
     p->task = (struct task){.run = begin};
     loop_post(p->engine->loop, &p->task);
@@ -185,6 +200,8 @@ void pinned_cancel(struct pinned *p)
 
 void pinned_drop(struct pinned *p)
 {
-    if (p->engine)
-        pin_drop(&p->pin);
+    if (!p->engine)
+        return;
+    pin_drop(&p->pin);
+    forget_names(p);
 }

@@ -16,7 +16,6 @@ struct pinned {
     struct engine *engine; /* joined */
     const char *name;      /* NAME or NAME@SNAPSHOT; the caller's until done */
     void *ctx;             /* the caller's */
-    bool look;             /* only what the manifest says: nothing is pinned, engine_look is enough */
     void (*done)(struct pinned *);
     void (*died)(struct pinned *); /* after OK: this server was declared dead, the root may be gone */
 
@@ -29,6 +28,8 @@ struct pinned {
     struct export_params params;
     char export_id[ID_HEX];
     uint32_t breaks;
+    char **names; /* of the export's snapshots, until it is dropped */
+    size_t name_count;
     bool behind; /* the export is not closed: its log may hold more than the root */
 
     enum { PINNED_GET, PINNED_PIN, PINNED_CHECK, PINNED_DONE } state; /* private from here */

@@ -69,6 +69,11 @@ void snapshot_open_cancel(struct volume_open *req)
         pinned_cancel(&s->pinned);
 }
 
+const char *snapshot_sibling(const struct snapshot *s, size_t i)
+{
+    return i < s->pinned.name_count ? s->pinned.names[i] : NULL;
+}
+
 void snapshot_free(struct snapshot *s)
 {
     if (!s)

@@ -177,6 +177,9 @@ void volume_submit(struct volume *v, struct volume_req *req)
     case VOLUME_STATUS:
         status_submit(req);
         return;
+    case VOLUME_CHANGES:
+        changes_submit(req);
+        return;
     case VOLUME_FLUSH:
         break;
     }
@@ -407,6 +410,13 @@ void volume_info(const struct volume *v, struct volume_info *info)
     info->durable_writes = v->params.durable_writes;
     info->breaks = v->manifest.breaks;
     info->epoch = v->manifest.epoch;
+}
+
+const char *volume_snapshot(const struct volume *v, size_t i)
+{
+    if (v->snapshot)
+        return snapshot_sibling(v->snapshot, i);
+    return i < v->manifest.snapshot_count ? v->manifest.snapshots[i].name : NULL;
 }
 
 struct engine *volume_engine(const struct volume *v)

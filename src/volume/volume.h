@@ -118,16 +118,17 @@ enum volume_verb {
     VOLUME_TRIM,
     VOLUME_ZERO,
     VOLUME_CACHE,
-    VOLUME_STATUS
+    VOLUME_STATUS,
+    VOLUME_CHANGES
 };
 
 enum {
     VOLUME_FUA = 1,     /* WRITE TRIM ZERO */
     VOLUME_NO_HOLE = 2, /* ZERO: leave allocated zeros, not a hole */
-    VOLUME_REQ_ONE = 4, /* STATUS: one extent is enough */
+    VOLUME_REQ_ONE = 4, /* STATUS, CHANGES: one extent is enough */
 };
 
-enum volume_kind { VOLUME_DATA, VOLUME_ALLOCATED_ZEROS, VOLUME_HOLE };
+enum volume_kind { VOLUME_DATA, VOLUME_ALLOCATED_ZEROS, VOLUME_HOLE, VOLUME_UNCHANGED, VOLUME_CHANGED };
 
 /* A part of what was read. DATA: `bytes` from buf->data + skip; the request holds the reference. */
 struct volume_segment {
@@ -161,7 +162,11 @@ struct volume_req {
     struct volume_segment *segments;
     size_t segment_count;
     struct volume_segment few[4]; /* where segments points while there are no more */
-    size_t status_limit;          /* STATUS, the caller's: at most so many segments; 0: 1,024 */
+    size_t status_limit;          /* STATUS, CHANGES, the caller's: at most so many segments; 0: 1,024 */
+    /* CHANGES, the caller's: what it is compared with. Segments as for STATUS, UNCHANGED or CHANGED: data
+     * that was written since counts as changed whatever it is, and so does what cannot be read. */
+    const struct volume_base *base;
+    void *ctx; /* the caller's */
 
     /* private */
     struct volume *volume;
@@ -189,6 +194,30 @@ void volume_req_finish(struct volume_req *);
 /* Cache hit on the spot: true when a READ can be answered from memory now; segments are filled in as by a
  * completed request and done is not called. False: nothing happened; submit it. */
 bool volume_read_now(struct volume *, struct volume_req *);
+
+/* ------------------------------------------------------------------------- bases */
+
+/* A snapshot with which volumes of the same block size are compared; it stays readable until it is closed. */
+struct volume_base;
+
+struct volume_base_open {
+    struct engine *engine; /* joined */
+    const char *name;      /* NAME@SNAPSHOT; the caller's until done */
+    void (*done)(struct volume_base_open *);
+    enum err err; /* OK NOTFOUND INVALID CORRUPT UNSUPPORTED UNAVAILABLE DENIED CANCELED */
+    struct complaint complaint;
+    struct volume_base *base; /* OK */
+    void *impl;
+};
+
+void volume_base_open(struct volume_base_open *);
+void volume_base_open_cancel(struct volume_base_open *); /* done follows; harmless after it */
+void volume_base_close(struct volume_base *);            /* NULL is fine. No request refers to it */
+
+/* The name of the i-th snapshot of the export, in the order in which they were taken; NULL: there are
+ * fewer. Of a snapshot that is open: as they were when it was opened. Valid until something is done to the
+ * volume. */
+const char *volume_snapshot(const struct volume *, size_t i);
 
 /* ------------------------------------------------------------------------ changes */
 

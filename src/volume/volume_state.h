@@ -191,6 +191,7 @@ void close_poke(struct volume *); /* volume_close may be able to go on */
 /* ---------------------------------------------------------------- snapshot_open.c */
 
 void snapshot_free(struct snapshot *); /* NULL is fine */
+const char *snapshot_sibling(const struct snapshot *, size_t i);
 
 /* ----------------------------------------------------------------------- retake.c */
 

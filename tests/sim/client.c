@@ -235,6 +235,7 @@ static void check_answer(struct client_op *op)
             session_durable(n, op->req.bytes ? op->change + 1 : op->covers);
         return;
     case VOLUME_CACHE:
+    case VOLUME_CHANGES:
         return;
     }
 }

@@ -458,6 +458,7 @@ void volume_submit(struct volume *v, struct volume_req *r)
         durable = r->flags & VOLUME_FUA || v->params.durable_writes;
         break;
     case VOLUME_CACHE:
+    case VOLUME_CHANGES:
     case VOLUME_FLUSH:
         break;
     }

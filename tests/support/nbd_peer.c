@@ -28,7 +28,8 @@ static void ask_list(struct nbd *n)
 
 static void answer_name(struct nbd *n, const char *name)
 {
-    struct nbd_export e = {"demo", "a disk", PEER_SIZE, PEER_BLOCK, false};
+    static const char *const snapshots[] = {"monday", "a:b"};
+    struct nbd_export e = {"demo", "a disk", PEER_SIZE, PEER_BLOCK, false, snapshots, COUNT_OF(snapshots)};
     if (strcmp(name, "ro") == 0) {
         e.read_only = true;
         e.name = "ro";
@@ -128,11 +129,18 @@ static void answer_status(struct peer *p, const struct nbd_request *q)
     uint64_t bytes, end = q->offset + MIN(q->length, 3000 * PEER_BLOCK);
     unsigned kind;
     nbd_status_begin(&p->nbd, q);
-    for (uint64_t at = q->offset; at < end; at += bytes) {
-        part_at(at, UINT64_MAX, &bytes, &kind);
-        nbd_status_extent(&p->nbd, bytes, flags[kind]);
+    for (size_t i = 0; i < nbd_context_count(&p->nbd); i++) {
+        nbd_status_context(&p->nbd, i);
+        if (nbd_context(&p->nbd, i)->kind == NBD_CONTEXT_BREAKS) {
+            nbd_status_extent(&p->nbd, q->length, 7);
+            continue;
+        }
+        for (uint64_t at = q->offset; at < end; at += bytes) {
+            part_at(at, UINT64_MAX, &bytes, &kind);
+            nbd_status_extent(&p->nbd, bytes, flags[kind]);
+        }
     }
-    nbd_status_end(&p->nbd, 7);
+    nbd_status_end(&p->nbd);
 }
 
 static void answer(struct peer *p, struct peer_request *r, enum nbd_error error)

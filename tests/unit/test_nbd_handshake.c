@@ -293,12 +293,25 @@ static void contexts_are_listed(void **state)
     meta(9, "demo", NULL, 0);
     hear_context(9, 0, "base:allocation");
     hear_context(9, 0, "ashlar:breaks");
+    hear_context(9, 0, "qemu:allocation-depth");
+    hear_context(9, 0, "ashlar:changed-since:monday");
+    hear_context(9, 0, "ashlar:changed-since:a:b");
+    hear_context(9, 0, "qemu:dirty-bitmap:monday");
+    hear_context(9, 0, "qemu:dirty-bitmap:a:b");
     ack(9);
     meta(9, "demo", some, 4);
     hear_context(9, 0, "base:allocation");
     ack(9);
     meta(9, "demo", namespaces, 1);
     hear_context(9, 0, "ashlar:breaks");
+    hear_context(9, 0, "ashlar:changed-since:monday");
+    hear_context(9, 0, "ashlar:changed-since:a:b");
+    ack(9);
+    static const char *const part[] = {"qemu:dirty-bitmap:", "ashlar:changed-since:a:b", "qemu:dirty"};
+    meta(9, "demo", part, 3);
+    hear_context(9, 0, "ashlar:changed-since:a:b");
+    hear_context(9, 0, "qemu:dirty-bitmap:monday");
+    hear_context(9, 0, "qemu:dirty-bitmap:a:b");
     ack(9);
     meta(9, "nothing", NULL, 0);
     refused(9, 6, "no such export");
@@ -336,7 +349,10 @@ static void contexts_malformed(void **state)
 static unsigned expected_contexts;
 static void has_contexts(struct peer *p)
 {
-    assert_int_equal(nbd_contexts(&p->nbd), expected_contexts);
+    unsigned ids = 0;
+    for (size_t i = 0; i < nbd_context_count(&p->nbd); i++)
+        ids |= 1u << (nbd_context(&p->nbd, i)->id - 1);
+    assert_int_equal(ids, expected_contexts);
 }
 
 static void go_with_contexts(const char *name, unsigned contexts)
@@ -370,6 +386,16 @@ static void contexts_are_set_for_one_name(void **state)
     hear_context(10, 1, "base:allocation");
     ack(10);
     go_with_contexts("demo", 1);
+    structured();
+    static const char *const since[] = {"qemu:dirty-bitmap:a:b", "qemu:dirty-bitmap:sunday",
+                                        "qemu:allocation-depth", "ashlar:changed-since:monday",
+                                        "qemu:dirty-bitmap:"};
+    meta(10, "demo", since, 5);
+    hear_context(10, 3, "qemu:allocation-depth");
+    hear_context(10, 6, "ashlar:changed-since:monday");
+    hear_context(10, 7, "qemu:dirty-bitmap:a:b");
+    ack(10);
+    go_with_contexts("demo", 0x64);
     set_both(); /* none asked for: none */
     meta(10, "demo", NULL, 0);
     ack(10);

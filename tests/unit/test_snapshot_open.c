@@ -264,6 +264,122 @@ static void declared_dead_it_serves_no_more(void **state)
     assert_int_equal(close_one(snapshot), ERR_OK);
 }
 
+/* ------------------------------------------------------------------- what has changed */
+
+enum { BYTES = 300000 }; /* of a disk whose map has a node and leaves */
+
+static uint8_t present[BYTES], past[BYTES];
+
+static void base_opened(struct volume_base_open *o)
+{
+    (void)o;
+    uv_loop_stop(loop);
+}
+
+static enum err base_open(struct engine *e, const char *name, struct volume_base **base)
+{
+    struct volume_base_open o = {.engine = e, .name = name, .done = base_opened};
+    volume_base_open(&o);
+    uv_loop_run(loop);
+    if (!o.err)
+        *base = o.base;
+    else
+        assert_true(o.complaint.text[0]);
+    return o.err;
+}
+
+static void do_change(struct volume *v, enum volume_verb verb, uint64_t offset, uint64_t bytes, uint8_t value)
+{
+    struct volume_req r = {
+        .verb = verb, .offset = offset, .bytes = bytes, .done = req_done, .admitted = req_done};
+    if (verb == VOLUME_WRITE) {
+        assert_true(volume_prepare_write(v, &r));
+        for (size_t i = 0; i < r.payload_count; i++)
+            memset(r.payload[i]->data, value, r.payload[i]->bytes);
+    }
+    volume_submit(v, &r);
+    uv_loop_run(loop);
+    assert_int_equal(r.err, ERR_OK);
+    volume_req_finish(&r);
+    if (verb == VOLUME_WRITE || verb == VOLUME_TRIM)
+        memset(present + offset, verb == VOLUME_WRITE ? value : 0, bytes);
+}
+
+/* Every byte that is not as it was is told; returns how many are told. */
+static uint64_t check_changes(struct volume *v, const struct volume_base *base, uint64_t offset,
+                              uint64_t bytes, size_t limit)
+{
+    struct volume_req r = {.verb = VOLUME_CHANGES,
+                           .offset = offset,
+                           .bytes = bytes,
+                           .status_limit = limit,
+                           .base = base,
+                           .done = req_done};
+    volume_submit(v, &r);
+    uv_loop_run(loop);
+    assert_int_equal(r.err, ERR_OK);
+    assert_true(r.segment_count > 0 && (!limit || r.segment_count <= limit));
+    uint64_t at = offset, told = 0;
+    for (size_t i = 0; i < r.segment_count; i++) {
+        const struct volume_segment *s = &r.segments[i];
+        assert_true(s->kind == VOLUME_CHANGED || s->kind == VOLUME_UNCHANGED);
+        assert_true(!i || s->kind != r.segments[i - 1].kind);
+        if (s->kind == VOLUME_UNCHANGED)
+            assert_memory_equal(present + at, past + at, s->bytes);
+        else
+            told += s->bytes;
+        at += s->bytes;
+    }
+    assert_true(at == offset + bytes || (limit && r.segment_count == limit && at < offset + bytes));
+    volume_req_finish(&r);
+    return told;
+}
+
+static void changes_since_a_snapshot_are_told(void **state)
+{
+    (void)state;
+    const struct export_params params = {.size = BYTES, .block_size = 4 * KIB, .object_size = 16 * KIB};
+    struct volume_open open = {
+        .engine = writer, .name = "big", .create = &params, .lost = lost, .done = opened};
+    struct volume_base *base;
+    volume_open(&open);
+    uv_loop_run(loop);
+    assert_int_equal(open.err, ERR_OK);
+    struct volume *big = open.volume;
+    memset(present, 0, sizeof present);
+    do_change(big, VOLUME_WRITE, 1000, 200000, 7);
+    struct volume_change c = {.volume = big, .verb = VOLUME_SNAPSHOT, .name = "then", .done = changed};
+    volume_change(&c);
+    uv_loop_run(loop);
+    assert_int_equal(c.err, ERR_OK);
+    assert_string_equal(volume_snapshot(big, 0), "then");
+    assert_null(volume_snapshot(big, 1));
+    memcpy(past, present, sizeof past);
+    assert_int_equal(base_open(writer, "big@now", &base), ERR_NOTFOUND);
+    assert_int_equal(base_open(writer, "big@then", &base), ERR_OK);
+    assert_int_equal(check_changes(big, base, 0, BYTES, 0), 0);
+    for (int round = 0; round < 6; round++) {
+        uint64_t at = 20000 + (uint64_t)round * 40000;
+        do_change(big, VOLUME_WRITE, at, 5000,
+                  (uint8_t)(20 + round)); /* dirty; then logged; then in the map */
+        do_change(big, VOLUME_TRIM, at + 10000, 3000, 0);
+        uint64_t told = check_changes(big, base, 0, BYTES, 0);
+        assert_true(told >= 5000 && told <= (uint64_t)(round + 1) * (5000 + 3000 + 4 * 4 * KIB));
+        check_changes(big, base, 17, 150000, 0);
+        check_changes(big, base, 100, BYTES - 100, 1);
+        check_changes(big, base, 100, BYTES - 100, 3);
+        if (round % 2)
+            do_change(big, VOLUME_FLUSH, 0, 0, 0);
+        if (round == 3) {
+            c = (struct volume_change){.volume = big, .verb = VOLUME_CHECKPOINT, .done = changed};
+            volume_change(&c);
+            uv_loop_run(loop);
+        }
+    }
+    volume_base_close(base);
+    assert_int_equal(close_one(big), ERR_OK);
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 RUN_TESTS(T(a_snapshot_is_read_while_the_export_is_written), T(it_is_looked_at_like_an_export),
-          T(declared_dead_it_serves_no_more))
+          T(declared_dead_it_serves_no_more), T(changes_since_a_snapshot_are_told))

@@ -1,4 +1,4 @@
-/* requests.h - the machines behind volume_submit for what has to wait: READ, CACHE and STATUS. */
+/* requests.h - the machines behind volume_submit for what has to wait: READ, CACHE, STATUS, CHANGES. */
 #ifndef VOLUME_REQUESTS_H
 #define VOLUME_REQUESTS_H
 
@@ -6,5 +6,6 @@
 
 void read_submit(struct volume_req *); /* READ, CACHE */
 void status_submit(struct volume_req *);
+void changes_submit(struct volume_req *);
 
 #endif

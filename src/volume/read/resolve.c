@@ -15,11 +15,11 @@ struct resolve_layer_part {
 
 #define LAYERS_MAX (4 + BATCHES_MAX)
 
-static size_t collect_layers(const struct resolve *r, const struct extents *layers[LAYERS_MAX])
+static size_t collect_layers(const struct volume *v, enum resolve_layers which,
+                             const struct extents *layers[LAYERS_MAX])
 {
-    const struct volume *v = r->volume;
     size_t n = 0;
-    if (r->layers == RESOLVE_ALL) {
+    if (which == RESOLVE_ALL) {
         layers[n++] = &v->dirty;
         layers[n++] = &v->queued;
         for (struct link *k = list_last(&v->batches); k && k != &v->batches.head; k = k->prev)
@@ -73,10 +73,28 @@ static uint64_t add_part_at(struct resolve *r, const struct extents *const layer
     return stop;
 }
 
+bool resolve_is_layered(const struct volume *v, uint64_t at, uint64_t end, uint64_t *stop)
+{
+    const struct extents *layers[LAYERS_MAX];
+    size_t n = collect_layers(v, RESOLVE_ALL, layers);
+    *stop = end;
+    for (size_t i = 0; i < n; i++) {
+        const struct extent *e = extents_from(layers[i], at);
+        if (!e)
+            continue;
+        if (e->start <= at) {
+            *stop = MIN(end, e->end);
+            return true;
+        }
+        *stop = MIN(*stop, e->start);
+    }
+    return false;
+}
+
 static void snapshot_layers(struct resolve *r)
 {
     const struct extents *layers[LAYERS_MAX];
-    size_t n = collect_layers(r, layers);
+    size_t n = collect_layers(r->volume, r->layers, layers);
     r->parts = NULL;
     r->part_count = r->part_room = r->part = 0;
     r->enough = r->canceled = r->walking = false;
