@@ -55,7 +55,7 @@ struct resolve {
 /* found and done come from the loop, never from inside. */
 void resolve_start(struct resolve *);
 void resolve_cancel(struct resolve *);
-/* Whether what is at `at` lies in a layer above the map; true or false up to *stop, which is at most `end`. */
+/* Whether what is at `at` lies in a layer above the map; that holds up to *stop, which is at most `end`. */
 bool resolve_is_layered(const struct volume *, uint64_t at, uint64_t end, uint64_t *stop);
 /* From memory alone: true when everything was found. done is not called. */
 bool resolve_now(struct resolve *);
