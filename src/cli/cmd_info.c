@@ -1,5 +1,6 @@
 #include "base/bytes.h"
 #include "cli/command.h"
+#include "cli/edit.h"
 #include "cli/export_run.h"
 #include "cli/show.h"
 
@@ -18,7 +19,9 @@ static int run(const struct invocation *v)
 {
     const struct info_options *o = v->options;
     const char *name = v->arguments[0];
-    int status = export_name_status(name);
+    char plain[EXPORT_NAME_MAX + 1];
+    const char *snapshot;
+    int status = edit_name("info", name, EDIT_SNAPSHOT_MAY_BE, plain, &snapshot);
     if (status)
         return status;
     struct runtime r;
@@ -27,12 +30,15 @@ static int run(const struct invocation *v)
         return status;
     struct export_run e = {.op = {.name = name}};
     enum err err = export_run(&r, export_info, &e);
-    if (err == ERR_NOTFOUND)
+    if (err == ERR_NOTFOUND && snapshot)
+        status =
+            fail("%s: there is no snapshot \"%s\"; ashlar ls -s lists them", objstore_name(r.store), name);
+    else if (err == ERR_NOTFOUND)
         status = fail("%s: there is no export \"%s\"; ashlar ls lists them", objstore_name(r.store), name);
     else if (err)
         status = fail_with(err, &e.op.complaint);
     else if (o->json)
-        show_print_json(show_json(e.op.infos), stdout);
+        show_print_json(show_json_snapshots(e.op.infos), stdout);
     else
         show_one(e.op.infos, stdout);
     export_infos_free(e.op.infos);
@@ -41,11 +47,12 @@ static int run(const struct invocation *v)
 
 const struct command info_command = {
     .name = "info",
-    .arguments = {"NAME"},
-    .summary = "show one disk",
-    .details = "Shows the export NAME: size, bytes mapped and stored, block and object size, epoch (how\n"
+    .arguments = {"NAME[@SNAPSHOT]"},
+    .summary = "show one disk, or one snapshot",
+    .details = "Shows the export NAME, or one of its snapshots: size, bytes mapped and stored, block and "
+               "object size, epoch (how\n"
                "often its owner changed), breaks (takeovers that may have lost unflushed writes), and who\n"
-               "holds it.\n",
+               "holds it; its snapshots, and what it was forked from.\n",
     .specs = specs,
     .spec_count = COUNT_OF(specs),
     .options_bytes = sizeof(struct info_options),

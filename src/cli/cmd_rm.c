@@ -1,32 +1,27 @@
-#include "cli/command.h"
-#include "cli/export_run.h"
+#include "base/bytes.h"
+#include "cli/edit.h"
 
 static int run(const struct invocation *v)
 {
-    const char *name = v->arguments[0];
-    int status = export_name_status(name);
-    if (status)
-        return status;
-    struct runtime r;
-    status = runtime_open(&r, v->store, RUNTIME_WRITE, NULL);
-    if (status)
-        return status;
-    struct export_run e = {.op = {.name = name}};
-    enum err err = export_run(&r, export_remove, &e);
-    if (err == ERR_NOTFOUND)
-        status = fail("%s: there is no export \"%s\"; ashlar ls lists them", objstore_name(r.store), name);
-    else if (err)
-        status = fail_with(err, &e.op.complaint);
-    else
-        printf("removed %s from %s\n", name, objstore_name(r.store));
-    return runtime_close(&r, status);
+    char name[EXPORT_NAME_MAX + 1], store[EDIT_STORE_NAME_MAX];
+    struct edit e = {.verb = export_remove, .op = {.name = name}};
+    int status = edit_name("rm", v->arguments[0], EDIT_SNAPSHOT_MAY_BE, name, &e.op.snapshot);
+    if (e.op.snapshot)
+        e.verb = export_remove_snapshot;
+    if (!status)
+        status = edit_run(v, &e, store);
+    if (!status)
+        printf("removed %s from %s\n", v->arguments[0], store);
+    return status;
 }
 
 const struct command rm_command = {
     .name = "rm",
-    .arguments = {"NAME"},
-    .summary = "remove a disk",
-    .details = "Removes the export NAME. One that a live server has open is refused.\n",
+    .arguments = {"NAME[@SNAPSHOT]"},
+    .summary = "remove a disk or a snapshot",
+    .details = "Removes the export NAME with all its snapshots, or one of its snapshots. Forks live on, and "
+               "the name\n"
+               "is free at once. An export that a client is connected to is refused.\n",
     .log_level = LOG_WARN,
     .run = run,
 };

@@ -11,8 +11,8 @@
 #include "cli/suggest.h"
 
 static const struct command *const commands[] = {
-    &serve_command, &create_command, &ls_command,     &info_command,
-    &rm_command,    &import_command, &export_command, &diff_command,
+    &serve_command,    &create_command, &ls_command, &info_command,   &snapshot_command, &fork_command,
+    &rollback_command, &resize_command, &rm_command, &import_command, &export_command,   &diff_command,
 };
 
 struct common_options {
@@ -77,7 +77,7 @@ static void print_usage(FILE *f)
         const char *const *a = commands[i]->arguments;
         snprintf(head, sizeof head, "%s%s%s%s%s", commands[i]->name, a[0] ? " " : "", a[0] ? a[0] : "",
                  a[1] ? " " : "", a[1] ? a[1] : "");
-        fprintf(f, "  %-26s %s\n", head, commands[i]->summary);
+        fprintf(f, "  %-28s %s\n", head, commands[i]->summary);
     }
     fputs("\nashlar COMMAND --help says more. Every option --some-name may also be set as ASHLAR_SOME_NAME.\n"
           "The store is --store URL, or ASHLAR_STORE, or a directory of yours: ",

@@ -226,6 +226,10 @@ enum err options_take(const struct option_table *tables, size_t count, const cha
     *took_next = false;
     if (strcmp(arg, "-h") == 0)
         arg = "--help";
+    for (size_t i = 0; i < count && arg[1] && !arg[2]; i++)
+        for (size_t j = 0; j < tables[i].count; j++)
+            if (tables[i].specs[j].letter == arg[1])
+                return take(&tables[i], &tables[i].specs[j], NULL, NULL, took_next, c);
     if (arg[1] != '-')
         return complain(c, ERR_INVALID,
                         "there is no option %s; options begin with two dashes, and --help lists them", arg);
@@ -246,6 +250,8 @@ void options_print(const struct option_table *t, FILE *f)
         const struct option_spec *s = &t->specs[i];
         char head[64];
         snprintf(head, sizeof head, "--%s%s%s", s->name, s->value ? " " : "", s->value ? s->value : "");
+        if (s->letter)
+            snprintf(head, sizeof head, "-%c, --%s", s->letter, s->name);
         fprintf(f, "  %-26s %s", head, s->help);
         if (s->fallback)
             fprintf(f, " [%s]", s->fallback);

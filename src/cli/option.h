@@ -4,7 +4,7 @@
  *      variable counts as unset. A switch in the environment is 1, true, yes or on; 0, false, no or off. A
  *      list there is separated by commas.
  *   2. Options may stand before and after the command and its arguments, as --name VALUE or --name=VALUE;
- *      "--" ends them, and a lone "-" is an argument.
+ *      "--" ends them, and a lone "-" is an argument. A few switches have a letter.
  *   3. Whatever is wrong is answered by one sentence that names the option, the value and what would be
  *      right.
  */
@@ -39,6 +39,7 @@ enum option_kind {
 
 struct option_spec {
     const char *name;  /* without the dashes */
+    char letter;       /* -l stands for it as well; a switch; 0: none */
     const char *value; /* what help calls the value; NULL for a switch */
     const char *help;
     const char *fallback; /* the value when nothing is given, as it would be typed; NULL: none (zeroed) */

@@ -152,7 +152,7 @@ void changes_compare(struct volume *v, struct list *changes, const struct manife
 void volume_change(struct volume_change *c)
 {
     struct volume *v = c->volume;
-    assert(c->done && !v->closing && !v->opening);
+    assert(c->done && !v->closing && !v->opening && !v->snapshot);
     c->complaint.text[0] = '\0';
     c->err = ERR_OK;
     memset(&c->link, 0, sizeof c->link);

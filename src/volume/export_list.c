@@ -105,6 +105,7 @@ static struct export_info *snapshot_info_create(const char *name, const struct m
     i->mapped = s->root.tree.sums.mapped;
     i->stored = s->root.tree.sums.stored;
     i->objects = s->root.tree.sums.objects;
+    i->created_ms = s->created_ms;
     i->read_only = i->closed = true;
     i->held = false;
     return i;

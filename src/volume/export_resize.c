@@ -107,7 +107,7 @@ static void after_open(struct resizing *z)
         leave_it(z,
                  complain(&op->complaint, ERR_INVALID,
                           "export %s has %llu bytes: what lies past a smaller size is lost, and that has to "
-                          "be asked for",
+                          "be asked for: --shrink",
                           op->name, (unsigned long long)info.size));
     } else {
         mark_hit("shrink");

@@ -68,7 +68,8 @@ def same(a, b):
 def test_help_and_version(case):
     assert re.fullmatch(r"ashlar \d+\.\d+\.\d+\n", case.ashlar("--version"))
     commands = re.findall(r"^  ([a-z]+) .*", case.ashlar("--help"), flags=re.M)
-    assert commands == ["serve", "create", "ls", "info", "rm", "import", "export"]
+    assert commands == ["serve", "create", "ls", "info", "snapshot", "fork", "rollback", "resize", "rm",
+                        "import", "export"]
     for command in commands:
         text = case.ashlar(command, "--help")
         assert text.startswith(f"usage: ashlar {command}") and "--store URL" in text
@@ -84,7 +85,7 @@ def test_help_and_version(case):
 def test_misuse_is_status_2(case):
     assert case.ashlar(status=None).returncode == 2
     says(case, 'no command "creat"; did you mean "create"?', "creat")
-    says(case, "NAME is missing", "info")
+    says(case, "NAME[@SNAPSHOT] is missing", "info")
     says(case, "SIZE is missing", "create", "x")
     says(case, '"more" is one argument too many', "ls", "more")
     says(case, "no option --jsn; did you mean --json?", "ls", "--jsn")
@@ -142,7 +143,8 @@ def test_create_ls_info_rm(case):
     assert table[0].split() == ["NAME", "SIZE", "MAPPED", "STORED", "STATE"]
     assert re.fullmatch(r"a disk/ü +1\.5 TiB +0 B +0 B +closed", table[1]), table
     first, second = json.loads(case.ashlar("ls", "--json"))
-    assert first == json.loads(case.ashlar("info", "a disk/ü", "--json"))
+    assert json.loads(case.ashlar("ls", "-s", "--json"))[0] == \
+        json.loads(case.ashlar("info", "a disk/ü", "--json"))
     assert first["size"] == 3 << 39 and first["block_size"] == 65536 and first["object_size"] == MIB
     assert first["durable_writes"] is True and second["durable_writes"] is False
     assert second == {"name": "b", "size": 10 << 30, "block_size": 131072, "object_size": 4 * MIB,
