@@ -14,6 +14,17 @@ const char *err_text(enum err e)
     return (unsigned)e < ERR_COUNT ? texts[e] : "unknown error";
 }
 
+static const char *const names[] = {
+#define X(name, text) [ERR_##name] = #name,
+    ERR_LIST(X)
+#undef X
+};
+
+const char *err_name(enum err e)
+{
+    return (unsigned)e < ERR_COUNT ? names[e] : "UNKNOWN";
+}
+
 enum err complain(struct complaint *c, enum err e, const char *fmt, ...)
 {
     if (c) {

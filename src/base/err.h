@@ -38,6 +38,9 @@ enum err {
 /* Never NULL, also for values out of range. */
 const char *err_text(enum err);
 
+/* "NOTFOUND"; likewise. */
+const char *err_name(enum err);
+
 /* One sentence for a person: what is wrong and what to do about it. Empty when there is none. */
 struct complaint {
     char text[512];

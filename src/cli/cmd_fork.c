@@ -5,7 +5,7 @@ static int run(const struct invocation *v)
 {
     char name[EXPORT_NAME_MAX + 1], child[EXPORT_NAME_MAX + 1], store[EDIT_STORE_NAME_MAX];
     const char *none;
-    struct edit e = {.verb = export_fork, .op = {.name = name, .child = child}};
+    struct edit e = {.request = "fork", .verb = export_fork, .op = {.name = name, .child = child}};
     int status = edit_name("fork", v->arguments[0], EDIT_SNAPSHOT_MAY_BE, name, &e.op.snapshot);
     if (!status)
         status = edit_name("fork", v->arguments[1], EDIT_NO_SNAPSHOT, child, &none);

@@ -19,7 +19,7 @@ static int run(const struct invocation *v)
     const struct resize_options *o = v->options;
     char name[EXPORT_NAME_MAX + 1], store[EDIT_STORE_NAME_MAX], text[SIZE_TEXT_MAX];
     const char *none;
-    struct edit e = {.verb = export_resize, .op = {.name = name, .shrink = o->shrink}};
+    struct edit e = {.request = "resize", .verb = export_resize, .op = {.name = name, .shrink = o->shrink}};
     int status = edit_name("resize", v->arguments[0], EDIT_NO_SNAPSHOT, name, &none);
     if (status)
         return status;

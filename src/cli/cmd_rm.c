@@ -4,10 +4,12 @@
 static int run(const struct invocation *v)
 {
     char name[EXPORT_NAME_MAX + 1], store[EDIT_STORE_NAME_MAX];
-    struct edit e = {.verb = export_remove, .op = {.name = name}};
+    struct edit e = {.request = "remove", .verb = export_remove, .op = {.name = name}};
     int status = edit_name("rm", v->arguments[0], EDIT_SNAPSHOT_MAY_BE, name, &e.op.snapshot);
-    if (e.op.snapshot)
+    if (e.op.snapshot) {
         e.verb = export_remove_snapshot;
+        e.request = "remove-snapshot";
+    }
     if (!status)
         status = edit_run(v, &e, store);
     if (!status)

@@ -18,7 +18,8 @@ static int run(const struct invocation *v)
 {
     const struct rollback_options *o = v->options;
     char name[EXPORT_NAME_MAX + 1], store[EDIT_STORE_NAME_MAX];
-    struct edit e = {.verb = export_rollback, .op = {.name = name, .discard = o->discard}};
+    struct edit e = {
+        .request = "rollback", .verb = export_rollback, .op = {.name = name, .discard = o->discard}};
     int status = edit_name("rollback", v->arguments[0], EDIT_SNAPSHOT, name, &e.op.snapshot);
     if (!status)
         status = edit_run(v, &e, store);

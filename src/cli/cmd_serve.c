@@ -56,6 +56,7 @@ struct serve {
     struct export_params auto_create;
     int inherited[SERVE_INHERITED_MAX];
     size_t inherited_count;
+    char control[SERVE_CONTROL_MAX];
     bool clean;
 };
 
@@ -148,6 +149,7 @@ static void configure(const struct serve *s, struct engine_config *e, char *addr
             add_address(addresses, room, o->listen.items[i]);
     engine_config_defaults(e);
     e->addresses = addresses;
+    e->control = s->control;
     e->cache_bytes = o->cache_size;
     e->write_buffer_bytes = o->write_buffer;
     e->inline_bytes = o->inline_buffer;
@@ -168,6 +170,7 @@ static struct server *make_server(struct serve *s, struct complaint *c)
     config.auto_create = o->auto_create ? &s->auto_create : NULL;
     config.read_only = o->read_only;
     config.default_export = o->default_export;
+    config.control = s->control[0] ? s->control : NULL;
     return server_create(s->runtime.loop, &config, c);
 }
 
@@ -221,6 +224,7 @@ static int serve(struct serve *s)
     if (s->options->pid_file)
         unlink(s->options->pid_file);
     if (!s->clean) {
+        serve_control_remove(s->control);
         fail("stopped without finishing: what was flushed is safe, what was written since is lost");
         _exit(STATUS_FAILED);
     }
@@ -237,11 +241,13 @@ static int run(const struct invocation *v)
     signal(SIGHUP, SIG_IGN);
     int status = check(s);
     if (!status) {
+        serve_control_path(s->control);
         configure(s, &config, addresses, sizeof addresses);
         status = runtime_open(&s->runtime, v->store, RUNTIME_WRITE, &config);
     }
     if (!status)
         status = runtime_close(&s->runtime, serve(s));
+    serve_control_remove(s->control);
     mem_free(s);
     return status;
 }

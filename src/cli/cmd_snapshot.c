@@ -4,7 +4,7 @@
 static int run(const struct invocation *v)
 {
     char name[EXPORT_NAME_MAX + 1], store[EDIT_STORE_NAME_MAX];
-    struct edit e = {.verb = export_snapshot, .op = {.name = name}};
+    struct edit e = {.request = "snapshot", .verb = export_snapshot, .op = {.name = name}};
     int status = edit_name("snapshot", v->arguments[0], EDIT_SNAPSHOT, name, &e.op.snapshot);
     if (!status)
         status = edit_run(v, &e, store);

@@ -6,12 +6,13 @@
 #include "cli/export_run.h"
 
 struct edit {
+    const char *request;              /* as server/control.h calls it */
     void (*verb)(struct export_op *); /* of volume/exports.h */
     struct export_op op;              /* as for export_run */
 };
 
-/* Runs it and says what went wrong. A status; what was done is in edit->op, and `store` holds the store's
- * name for the line that says so. */
+/* Runs it, or has the server of this machine run it that has the export open, and says what went wrong. A
+ * status; what was done is in edit->op, and `store` holds the store's name for the line that says so. */
 #define EDIT_STORE_NAME_MAX 256
 int edit_run(const struct invocation *, struct edit *, char store[EDIT_STORE_NAME_MAX]);
 

@@ -23,6 +23,12 @@ struct serve_options {
  * variables are taken out of the environment. INVALID with a complaint. */
 MUST_CHECK enum err serve_inherited(int fds[SERVE_INHERITED_MAX], size_t *count, struct complaint *);
 
+/* Makes a directory of its own for the control socket, in XDG_RUNTIME_DIR or /tmp, and removes what servers
+ * that were killed have left there. False, said: there is none, and path is "". */
+#define SERVE_CONTROL_MAX CONTROL_PATH_MAX
+bool serve_control_path(char path[SERVE_CONTROL_MAX]);
+void serve_control_remove(char path[SERVE_CONTROL_MAX]); /* harmless for "" */
+
 /* The NBD URI (NetworkBlockDevice/nbd, doc/uri.md) of an export at an address of server.h; freed with
  * mem_free. */
 char *serve_uri(const char *address, const char *export_name);

@@ -224,8 +224,8 @@ static json_t *json_parent(const struct export_info *i)
 {
     if (!i->parent)
         return json_null();
-    return json_pack("{so ss so}", "name", json_text(i->parent), "id", i->parent_id, "snapshot",
-                     i->parent_snapshot ? json_text(i->parent_snapshot) : json_null());
+    return json_pack("{so ss so}", "name", show_json_text(i->parent), "id", i->parent_id, "snapshot",
+                     i->parent_snapshot ? show_json_text(i->parent_snapshot) : json_null());
 }
 
 json_t *show_json_snapshots(const struct export_info *i)
@@ -233,7 +233,7 @@ json_t *show_json_snapshots(const struct export_info *i)
     json_t *o = show_json(i), *all = json_array();
     for (size_t n = 0; n < i->snapshot_count && !i->read_only; n++) {
         const struct snapshot_info *s = &i->snapshots[n];
-        json_array_append_new(all, json_pack("{so so so so so so}", "name", json_text(s->name), "size",
+        json_array_append_new(all, json_pack("{so so so so so so}", "name", show_json_text(s->name), "size",
                                              json_bytes(s->size), "created_ms", json_integer(s->created_ms),
                                              "mapped", json_bytes(s->mapped), "stored", json_bytes(s->stored),
                                              "objects", json_bytes(s->objects)));

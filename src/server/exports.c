@@ -19,6 +19,7 @@ void exports_init(struct exports *x, struct loop *l, struct engine *engine,
     x->auto_create = auto_create;
     x->emptied = emptied;
     list_init(&x->open);
+    list_init(&x->waiters);
 }
 
 static struct export *find(const struct exports *x, const char *name)
@@ -35,6 +36,46 @@ struct volume *exports_find(const struct exports *x, const char *name)
     return e && e->state == EXPORT_OPEN && !e->lost ? e->volume : NULL;
 }
 
+size_t exports_users(const struct exports *x, const char *name)
+{
+    const struct export *e = find(x, name);
+    size_t n = 0;
+    if (e) {
+        LIST_EACH(&e->users, k)
+        n++;
+        LIST_EACH(&e->waiting, k)
+        n++;
+    }
+    return n;
+}
+
+static void tell_idle(struct task *t)
+{
+    struct exports_waiter *w = CONTAINER_OF(t, struct exports_waiter, task);
+    w->idle(w);
+}
+
+static void tell_waiters(struct exports *x)
+{
+    LIST_EACH(&x->waiters, k)
+    {
+        struct exports_waiter *w = CONTAINER_OF(k, struct exports_waiter, link);
+        if (find(x, w->name))
+            continue;
+        list_remove(k);
+        loop_post(x->loop, &w->task);
+    }
+}
+
+void exports_when_idle(struct exports *x, const char *name, struct exports_waiter *w)
+{
+    w->name = name;
+    w->task = (struct task){.run = tell_idle};
+    memset(&w->link, 0, sizeof w->link);
+    list_push(&x->waiters, &w->link);
+    tell_waiters(x);
+}
+
 static void export_free(struct export *e)
 {
     struct exports *x = e->exports;
@@ -43,6 +84,7 @@ static void export_free(struct export *e)
     list_remove(&e->link);
     mem_free(e->name);
     mem_free(e);
+    tell_waiters(x);
     if (--x->count == 0)
         x->emptied(x);
 }

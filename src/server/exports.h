@@ -23,7 +23,16 @@ struct exports {
     const struct export_params *auto_create; /* NULL: never */
     void (*emptied)(struct exports *);       /* the last one is closed */
     struct list open;
+    struct list waiters; /* struct exports_waiter */
     size_t count;
+};
+
+/* Waits for an export to be closed. */
+struct exports_waiter {
+    struct link link;
+    const char *name;
+    struct task task;
+    void (*idle)(struct exports_waiter *);
 };
 
 struct export
@@ -58,6 +67,10 @@ void exports_join(struct exports *, const char *name, struct export_user *);
 void exports_leave(struct export_user *);
 /* The open volume of that name; NULL when there is none. */
 struct volume *exports_find(const struct exports *, const char *name);
+/* How many have joined it, or wait for that. */
+size_t exports_users(const struct exports *, const char *name);
+/* w->idle is called, from the loop, when nothing of that name (the caller's until then) is open here. */
+void exports_when_idle(struct exports *, const char *name, struct exports_waiter *);
 /* Ends the wait for the store of whatever is opening or closing. */
 void exports_abandon(struct exports *);
 

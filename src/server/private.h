@@ -10,6 +10,7 @@
 #include "base/list.h"
 #include "nbd/nbd.h"
 #include "server/bases.h"
+#include "server/control.h"
 #include "server/exports.h"
 #include "server/server.h"
 #include "volume/exports.h"
@@ -136,6 +137,7 @@ struct server {
     size_t listener_count;
     struct exports exports;
     struct bases bases;
+    struct control *control; /* NULL: none */
     struct list connections;
     struct list spare_requests;
     size_t spare_request_count;

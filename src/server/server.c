@@ -34,6 +34,7 @@ static void copy_config(struct server *s, const struct server_config *config)
     s->config = *config;
     s->config.listen = NULL;
     s->config.inherited = NULL;
+    s->config.control = NULL;
     if (config->auto_create) {
         s->auto_create = *config->auto_create;
         s->config.auto_create = &s->auto_create;
@@ -60,6 +61,9 @@ struct server *server_create(struct loop *l, const struct server_config *config,
         err = listener_inherit(s, config->inherited[i], why);
     for (size_t i = 0; i < config->listen_count && !err; i++)
         err = listener_open(s, config->listen[i], why);
+    struct complaint no_control;
+    if (!err && config->control && control_open(s, config->control, &s->control, &no_control))
+        log_warn("control", "%s: commands on exports that are open will be refused", no_control.text);
     if (!err)
         return s;
     server_destroy(s);
@@ -70,6 +74,8 @@ void server_start(struct server *s)
 {
     s->started = true;
     listeners_start(s);
+    if (s->control)
+        control_start(s->control);
     for (size_t i = 0; i < s->listener_count; i++)
         log_info("server", "listening on %s", s->listeners[i]->address);
 }
@@ -90,6 +96,7 @@ void server_destroy(struct server *s)
     assert(s->connection_count == 0 && s->exports.count == 0 && list_empty(&s->bases.all));
     struct link *k;
     listeners_close(s);
+    control_destroy(s->control);
     for (size_t i = 0; i < s->listener_count; i++) {
         mem_free(s->listeners[i]->address);
         mem_free(s->listeners[i]->unix_path);

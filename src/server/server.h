@@ -47,6 +47,7 @@ struct server_config {
     const struct export_params *auto_create; /* checked; NULL: an unknown export is unknown */
     bool read_only;                          /* every export */
     const char *default_export;              /* what the empty name stands for; NULL: nothing */
+    const char *control;                     /* where to listen for commands (control.h); NULL: nowhere */
     size_t connections_max;
     uint64_t handshake_ns;    /* what a client may take for its part of the handshake */
     uint64_t payload_idle_ns; /* silence in the middle of a request, or before fetching its last replies */

@@ -21,7 +21,8 @@ void server_stopped_task(struct task *t)
 
 void server_check_stopped(struct server *s)
 {
-    if (s->stopping && s->connection_count == 0 && s->exports.count == 0 && list_empty(&s->bases.all))
+    if (s->stopping && s->connection_count == 0 && s->exports.count == 0 && list_empty(&s->bases.all) &&
+        (!s->control || control_idle(s->control)))
         tell_stopped(s, true);
 }
 
@@ -32,6 +33,8 @@ void server_stop(struct server *s, void (*stopped)(void *, bool), void *ctx)
     s->stopped = stopped;
     s->stopped_ctx = ctx;
     listeners_close(s);
+    if (s->control)
+        control_stop(s->control);
     if (s->connection_count)
         log_info("server", "stopping: %zu connections", s->connection_count);
     LIST_EACH(&s->connections, k)

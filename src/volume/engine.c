@@ -2,6 +2,7 @@
 
 #include <assert.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "base/log.h"
 #include "base/mem.h"
@@ -99,6 +100,8 @@ struct engine *engine_create(struct loop *loop, struct objstore *store, const st
     e->store = store;
     e->config = *config;
     engine_set_addresses(e, config->addresses ? config->addresses : "");
+    if (config->control && strlen(config->control) < sizeof e->control)
+        snprintf(e->control, sizeof e->control, "%s", config->control);
     random_id(loop, e->server_id);
     e->cache = cache_create(config->cache_bytes);
     e->dedup = dedup_create(config->dedup_bytes);

@@ -48,9 +48,12 @@ struct engine_limits {
     size_t segments_max; /* with so many a checkpoint comes first; at most 64 */
 };
 
+#define CONTROL_PATH_MAX 108 /* what a unix socket's address holds */
+
 struct engine_config {
     const struct host *host;
     const char *addresses;      /* where its clients connect, for people; copied */
+    const char *control;        /* path of its control socket, for the heartbeat; copied. NULL: none */
     size_t cache_bytes;         /* pieces and pages */
     size_t write_buffer_bytes;  /* dirty and frozen data, payloads being received */
     size_t inline_bytes;        /* logged data not yet folded into the map */

@@ -20,6 +20,7 @@ struct engine {
     struct objstore *store;
     struct engine_config config;
     char addresses[200];
+    char control[CONTROL_PATH_MAX];
     char server_id[ID_HEX];
     uint32_t turn; /* of the collector, as last seen; part of the names of what is stored */
     struct turns turns;

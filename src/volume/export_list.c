@@ -50,7 +50,11 @@ static void look_at_holder(struct liveness *live)
         look_finish(l, live->err);
         return;
     }
+    const struct process_id *self = &l->engine->config.host->self, *holder = &live->beat.process;
     l->info->held = !live->dead;
+    if (l->info->held && self->boot_id[0] && strcmp(self->boot_id, holder->boot_id) == 0 &&
+        self->pid_ns == holder->pid_ns)
+        memcpy(l->info->control, live->beat.control, sizeof l->info->control);
     snprintf(l->info->holder, sizeof l->info->holder, "%s", live->who);
     look_finish(l, ERR_OK);
 }

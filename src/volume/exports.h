@@ -41,6 +41,7 @@ struct export_info {
     bool closed;      /* cleanly; else there is a log to replay, which mapped and stored do not count */
     bool held;        /* by a server that is not known to be dead; brief: that may be dead */
     char holder[200]; /* "host, pid 17, 127.0.0.1:10809, last heard of 4 s ago"; empty when closed */
+    char control[CONTROL_PATH_MAX]; /* of a holder on this very machine that has one, else "" */
     struct export_info *next;
 };
 

@@ -3,10 +3,14 @@
 import json
 import os
 import pty
+import random
+import socket
 import subprocess
+import time
 
 import clients
-from harness import MIB, on, quick
+from harness import MIB, limit, on, quick
+from relay import Relay
 
 ALL = ("dir", "rgw", "minio")
 
@@ -26,6 +30,8 @@ def image(case, name, content):
 
 def content(case, name):
     path = case.path("out")
+    if os.path.exists(path):
+        os.remove(path)
     case.ashlar("export", name, path)
     with open(path, "rb") as file:
         return file.read()
@@ -132,3 +138,167 @@ def test_the_tree(case):
     listed = json.loads(case.ashlar("ls", "-s", "--json"))
     assert [e["name"] for e in listed] == ["a-grandchild", "b-child", "base", "orphan"]
     assert listed[3]["parent"]["snapshot"] == "one" and listed[2]["parent"] is None
+
+
+# ------------------------------------------------------------------------------------------- live
+
+@quick
+@limit(240)
+@on(*ALL)
+def test_while_a_client_is_connected(case):
+    """Everything answered before the command is in the snapshot, flushed or not."""
+    server = case.server(auto_create="8M")
+    first, second = os.urandom(MIB), os.urandom(MIB)
+    with clients.connect(server.uri("disk")) as handle:
+        handle.pwrite(first, 0)
+        case.ashlar("snapshot", "disk@one")
+        handle.pwrite(second, 0)
+        case.ashlar("fork", "disk", "child")
+        handle.pwrite(bytes(4096), 0)
+        case.ashlar("fork", "disk@one", "older")
+        refused(case, "has a snapshot one already", "snapshot", "disk@one")
+        refused(case, "1 client is connected", "rm", "disk")
+        refused(case, "1 client is connected", "rollback", "disk@one")
+        refused(case, "only while nobody is connected", "resize", "disk", "4M", "--shrink")
+        case.ashlar("resize", "disk", "16M")
+        assert handle.get_size() == 8 * MIB
+        with clients.connect(server.uri("disk")) as other:
+            assert other.get_size() == 16 * MIB
+            other.pwrite(second, 15 * MIB)
+        case.ashlar("snapshot", "disk@two")
+        case.ashlar("rm", "disk@one")
+        assert [s["name"] for s in info(case, "disk")["snapshots"]] == ["two"]
+        with clients.connect(server.uri("child")) as child:
+            assert child.pread(MIB, 0) == second
+            child.pwrite(first, 0)
+        with clients.connect(server.uri("older")) as older:
+            assert older.pread(MIB, 0) == first
+        assert handle.pread(MIB, 0) == bytes(4096) + second[4096:]
+    case.ashlar("rollback", "disk@two")
+    case.ashlar("resize", "disk", "4M", "--shrink")
+    case.ashlar("rm", "disk")
+    server.stop()
+    assert content(case, "child")[:MIB] == first
+    refused(case, "no export", "rm", "disk")
+
+
+@quick
+@on("dir")
+def test_the_control_socket(case):
+    folder = case.path("run")
+    os.mkdir(folder)
+    server = case.server(auto_create="8M", env={"XDG_RUNTIME_DIR": folder})
+    inside, = os.listdir(folder)
+    path = os.path.join(folder, inside, "control")
+    assert os.stat(os.path.join(folder, inside)).st_mode & 0o777 == 0o700
+    with clients.connect(server.uri("disk")), socket.socket(socket.AF_UNIX) as talk:
+        talk.connect(path)
+        lines = talk.makefile("rw", encoding="utf-8")
+
+        def ask(text):
+            lines.write(text + "\n")
+            lines.flush()
+            return json.loads(lines.readline())
+        assert ask("[1]")["error"] == "INVALID" and ask("{")["error"] == "INVALID"
+        assert ask('{"request": "format", "export": "disk"}')["error"] == "INVALID"
+        assert ask('{"request": "snapshot", "export": "disk"}')["error"] == "INVALID"
+        assert ask('{"request": "snapshot", "export": "disk", "snapshot": "a@b"}')["error"] == "INVALID"
+        assert ask('{"request": "resize", "export": "disk", "size": -1}')["error"] == "INVALID"
+        assert ask('{"request": "snapshot", "export": "disk", "snapshot": "a"}') == {"ok": True}
+        assert ask('{"request": "remove-snapshot", "export": "disk", "snapshot": "b"}')["error"] == "NOTFOUND"
+        lines.write('{"request": "snapshot", "export": "disk", "snapshot": "b"}\n' * 2)
+        lines.flush()
+        assert json.loads(lines.readline())["ok"] and json.loads(lines.readline())["error"] == "CONFLICT"
+        lines.write("x" * 5000)
+        lines.flush()
+        try:
+            assert lines.readline() == ""
+        except ConnectionResetError:
+            pass
+    server.kill()
+    assert os.listdir(folder) == [inside]
+    server.start()
+    assert inside not in os.listdir(folder), "what a killed server left was not removed"
+    server.stop()
+    assert os.listdir(folder) == []
+
+
+@limit(240)
+@on("rgw", "minio")
+def test_requests_of_a_live_snapshot_and_fork(case):
+    """The same number for 1 GiB and for 1 TiB; nothing was written since the last checkpoint."""
+    counts = {}
+    for size in ("1G", "1T"):
+        case.ashlar("create", f"disk{size}", size)
+        relay = Relay(case.store.daemon.endpoint)
+        server = case.server(url=case.store.url_through(relay.endpoint))
+        with clients.connect(server.uri(f"disk{size}")) as handle:
+            handle.pwrite(os.urandom(4096), 0)
+            case.ashlar("snapshot", f"disk{size}@zero")
+            relay.reset()
+            case.ashlar("snapshot", f"disk{size}@one")
+            snapshot = relay.count()
+            relay.reset()
+            case.ashlar("fork", f"disk{size}", f"child{size}")
+            counts[size] = (snapshot, relay.count())
+        server.stop()
+    assert counts["1G"] == counts["1T"], counts
+    assert counts["1G"][0] <= 3 and counts["1G"][1] <= 4, counts
+    return f"snapshot {counts['1G'][0]}, fork {counts['1G'][1]} requests of the server"
+
+
+@limit(240)
+@on("dir", "minio")
+def test_fork_and_parent_under_load(case):
+    """fio writes to a disk and verifies, and then to its fork; neither sees the other."""
+    verify = ["--verify=crc32c", "--do_verify=1", "--verify_fatal=1", "--bsrange=4k-64k", "--iodepth=8",
+              "--rw=randwrite", "--fsync=64", "--size=16M", "--verify_state_save=0"]
+    server = case.server(auto_create="16M")
+    clients.fio(server.uri("disk"), "--randseed=7", *verify)
+    with clients.connect(server.uri("disk")) as handle:
+        before = handle.pread(16 * MIB, 0)
+        case.ashlar("fork", "disk", "child")
+        clients.fio(server.uri("child"), "--randseed=9", *verify)
+        assert handle.pread(16 * MIB, 0) == before
+        with clients.connect(server.uri("child")) as child:
+            changed = child.pread(16 * MIB, 0)
+            clients.fio(server.uri("disk"), "--randseed=11", *verify)
+            assert child.pread(16 * MIB, 0) == changed
+    server.stop()
+
+
+ROUNDS = 20
+
+
+@limit(400)
+@on("dir")
+def test_commands_killed_at_random(case):
+    """Run again, each finishes."""
+    rng = random.Random(int(os.environ.get("SEED", 1)))
+    data = os.urandom(MIB)
+    case.ashlar("import", image(case, "image", data), "disk")
+    case.ashlar("snapshot", "disk@base")
+
+    def killed_then_again(*arguments, already=""):
+        env = {**os.environ, "ASHLAR_STORE": case.store.url, **case.store.env}
+        command = subprocess.Popen([case.program(), *arguments], env=env, stdin=subprocess.DEVNULL,
+                                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        time.sleep(rng.random() * 0.06)
+        command.kill()
+        command.wait()
+        done = case.ashlar(*arguments, status=None)
+        assert done.returncode == 0 or (already and already in done.stderr), done.stderr
+    for n in range(ROUNDS):
+        killed_then_again("snapshot", f"disk@s{n}", already="already")
+        killed_then_again("fork", f"disk@s{n}", f"fork{n}", already="exists already")
+        killed_then_again("resize", f"fork{n}", "2M")
+        killed_then_again("resize", f"fork{n}", "1M", "--shrink")
+        killed_then_again("rollback", "disk@base", "--discard")
+        killed_then_again("rm", f"disk@s{n}", already="no snapshot")
+        if n % 2:
+            killed_then_again("rm", f"fork{n}", already="no export")
+    assert [s["name"] for s in info(case, "disk")["snapshots"]] == ["base"]
+    assert content(case, "disk") == data
+    for n in range(0, ROUNDS, 2):
+        assert content(case, f"fork{n}") == data
+    return f"{ROUNDS} rounds"

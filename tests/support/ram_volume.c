@@ -243,6 +243,55 @@ void export_info(struct export_op *o)
     answer_later(o->engine, o, export_op_done);
 }
 
+/* Snapshots, forks and sizes are not what tests of the wire are about. */
+static void refuse(struct export_op *o)
+{
+    o->err = complain(&o->complaint, ERR_UNSUPPORTED, "exports in memory cannot do that");
+    answer_later(o->engine, o, export_op_done);
+}
+
+void export_snapshot(struct export_op *o)
+{
+    refuse(o);
+}
+
+void export_remove_snapshot(struct export_op *o)
+{
+    refuse(o);
+}
+
+void export_fork(struct export_op *o)
+{
+    refuse(o);
+}
+
+void export_rollback(struct export_op *o)
+{
+    refuse(o);
+}
+
+void export_resize(struct export_op *o)
+{
+    refuse(o);
+}
+
+void export_remove(struct export_op *o)
+{
+    refuse(o);
+}
+
+static void change_refused(void *op)
+{
+    struct volume_change *c = op;
+    c->done(c);
+}
+
+void volume_change(struct volume_change *c)
+{
+    c->err = complain(&c->complaint, ERR_UNSUPPORTED, "exports in memory cannot do that");
+    answer_later(c->volume->engine, c, change_refused);
+}
+
 void export_infos_free(struct export_info *i)
 {
     for (struct export_info *next; i; i = next) {

@@ -54,6 +54,9 @@ struct buf *heartbeat_encode(const struct heartbeat *h)
     assert(members);
     json_object_update(o, members);
     json_decref(members);
+    json_t *control = h->control[0] ? json_string(h->control) : NULL;
+    if (control) /* one that is not UTF-8 cannot be told, and so not be used */
+        json_object_set_new(o, "control", control);
     if (h->pin_count)
         json_object_set_new(o, "pins", pins_encode(h));
     if (h->dead)
@@ -79,6 +82,8 @@ enum err heartbeat_parse(const void *bytes, size_t n, struct heartbeat *h, struc
     p->pid = read_int(&r, "pid", 0, INT32_MAX);
     p->start_time = (uint64_t)read_int(&r, "start_time", 0, INT64_MAX);
     read_text(&r, "addresses", read.addresses, sizeof read.addresses);
+    if (json_object_get(o, "control"))
+        read_text(&r, "control", read.control, sizeof read.control);
     read.lease_ttl_ms = (uint64_t)read_int(&r, "lease_ttl_ms", 1, INT64_MAX);
     read.turn = (uint32_t)read_int(&r, "turn", 0, UINT32_MAX);
     if (json_object_get(o, "dead"))

@@ -97,6 +97,7 @@ struct heartbeat {
     char nonce[ID_HEX];
     struct process_id process;
     char addresses[200];
+    char control[CONTROL_PATH_MAX]; /* its control socket; "": none */
     uint64_t lease_ttl_ms;
     uint32_t turn; /* the collector's turn acknowledged */
     /* To be encoded, the caller's; heartbeat_parse leaves them empty. */

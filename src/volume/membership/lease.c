@@ -60,6 +60,7 @@ static void beat_put(struct lease *l)
 static void beat_encode(struct lease *l)
 {
     snprintf(l->beat.addresses, sizeof l->beat.addresses, "%s", l->engine->addresses);
+    memcpy(l->beat.control, l->engine->control, sizeof l->beat.control);
     l->beat.serial++;
     l->beat.turn = l->creating ? 0 : l->engine->turns.acknowledged;
     memcpy(l->former_nonce, l->beat.nonce, sizeof l->former_nonce);
