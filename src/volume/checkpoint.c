@@ -1,10 +1,12 @@
 /* A checkpoint: a flush; then what the log holds is packed and folded into the map, the manifest replaced,
  * the log before its new position deleted.
  *
- *   TOKEN    one checkpoint at a time in an engine: it has the reserve
- *   FLUSH    everything changed until now is being logged (left out when the log is full: it is folded as it
- * is) PACK     `logged` has become `folding`; the position is fixed: the log holds exactly the records before
- * it FOLD     the pages SWAP     the manifest, when no other swap is under way and this server is not fenced
+ *   TOKEN    one checkpoint at a time in an engine, so that what it takes in memory is bounded
+ *   FLUSH    everything changed until now is being logged (left out when the log is full: it is folded as
+ *            it is)
+ *   PACK     `logged` has become `folding`; the position is fixed: the log holds exactly what is before it
+ *   FOLD     the pages
+ *   SWAP     the manifest, when no other swap is under way and this server is not fenced
  *   TRIM     the log. The token is given back before.
  */
 #include <assert.h>

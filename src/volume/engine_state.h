@@ -47,7 +47,7 @@ struct engine {
 
     struct fetches fetches; /* set up by fetches_init */
 
-    struct volume *checkpointing; /* holds the reserve: one checkpoint at a time */
+    struct volume *checkpointing; /* one checkpoint at a time: it has the token */
     struct list checkpoints_waiting;
 
     uint64_t blocks_stored, block_bytes_stored, dedup_hits;
