@@ -7,13 +7,11 @@
 #include "base/mem.h"
 #include "coverage.h"
 #include "volume/engine_state.h"
-
-/* Beside the cache and the two buffers (DESIGN: what it must cost). */
-#define RESERVE_BYTES (64 * MIB)
+#include "volume/map/pack.h"
 
 static size_t allowed(const struct script *t)
 {
-    return t->config.cache_bytes + t->config.write_buffer_bytes + t->config.inline_bytes + RESERVE_BYTES;
+    return t->config.cache_bytes + t->config.write_buffer_bytes + t->config.inline_bytes;
 }
 
 static void measure_from_here(struct client *c)
@@ -22,27 +20,36 @@ static void measure_from_here(struct client *c)
     a->bytes_max = a->bytes;
 }
 
-/* All blocks of a page, the largest there are, are written anew in one checkpoint. */
-static void consolidation_in_bounded_memory(struct script *t)
+/* All blocks of a page, the largest there are, are made one piece each in one checkpoint. */
+static void consolidate_large_blocks(struct script *t, uint32_t object_size)
 {
-    static const struct export_params p = {
-        .size = 128 * MIB, .block_size = BLOCK_SIZE_MAX, .object_size = BLOCK_SIZE_MAX};
+    struct export_params p = {.size = 48 * MIB, .block_size = BLOCK_SIZE_MAX, .object_size = object_size};
     struct model_export *e = script_export(t, "disk", &p);
     t->config.write_buffer_bytes = 8 * MIB;
     struct client *a = script_open(t, script_server(t, 0), e);
     for (uint64_t at = 0; at < p.size; at += p.block_size)
-        expect(t, script_write(t, a, at, p.block_size, 0) == ERR_OK);
-    expect(t, script_close(t, a) == ERR_OK);
-    a = script_open(t, script_server(t, 0), e);
-    for (uint64_t at = 0; at < p.size; at += p.block_size)
         for (uint64_t i = 0; i < 8; i++)
-            expect(t, script_write(t, a, at + i * 8192, 512, i == 7 ? VOLUME_FUA : 0) == ERR_OK);
+            expect(t,
+                   script_write(t, a, at + i * (p.block_size / 8), 512, i == 7 ? VOLUME_FUA : 0) == ERR_OK);
     measure_from_here(a);
-    size_t objects = bucket_count(t->bucket, "blocks/");
+    uint64_t before = coverage_count("block-consolidated");
     struct process *d = a->process;
     script_stop(t, d);
-    expect(t, bucket_count(t->bucket, "blocks/") >= objects + p.size / p.block_size);
-    expect(t, d->server->arena.bytes_max <= allowed(t));
+    expect(t, coverage_count("block-consolidated") >= before + p.size / p.block_size);
+    expect(t, d->server->arena.bytes_max <= allowed(t) + PACK_LOADED_MAX + 2 * p.block_size);
+}
+
+static void consolidation_in_bounded_memory(struct script *t)
+{
+    consolidate_large_blocks(t, BLOCK_SIZE_MAX);
+}
+
+/* An object that is larger than what may be in memory is not filled. */
+static void consolidation_into_the_largest_objects(struct script *t)
+{
+    uint64_t before = coverage_count("pack-memory-bound");
+    consolidate_large_blocks(t, OBJECT_SIZE_MAX);
+    expect(t, coverage_count("pack-memory-bound") > before);
 }
 
 /* Changes without data, a great many: they are in no budget but the one for the log. */
@@ -87,7 +94,7 @@ static void many_small_changes_wait_for_a_checkpoint(struct script *t)
 static void background_fills_the_largest_object_of_the_smallest_blocks(struct script *t)
 {
     static const struct export_params p = {
-        .size = 80 * MIB, .block_size = BLOCK_SIZE_MIN, .object_size = OBJECT_SIZE_MAX};
+        .size = 68 * MIB, .block_size = BLOCK_SIZE_MIN, .object_size = OBJECT_SIZE_MAX};
     struct model_export *e = script_export(t, "disk", &p);
     t->config.write_buffer_bytes = 256 * MIB;
     struct client *a = script_open(t, script_server(t, 0), e);
@@ -133,6 +140,7 @@ static void budget_10k_exports_inline(struct script *t)
         "memory", #name, name                                                                                \
     }
 const struct scenario scenarios_memory[] = {S(consolidation_in_bounded_memory),
+                                            S(consolidation_into_the_largest_objects),
                                             S(many_small_changes_wait_for_a_checkpoint),
                                             S(background_fills_the_largest_object_of_the_smallest_blocks),
                                             S(budget_10k_exports_inline),
