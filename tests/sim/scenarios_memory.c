@@ -90,6 +90,23 @@ static void many_small_changes_wait_for_a_checkpoint(struct script *t)
     expect(t, inline_used(a) <= t->config.inline_bytes * 3 / 2);
 }
 
+/* Who asks for one extent of a large range does not pay for all that are in memory. */
+static void status_looks_at_what_is_asked_for(struct script *t)
+{
+    static const struct export_params p = {.size = 4 * MIB, .block_size = 65536, .object_size = 65536};
+    struct model_export *e = script_export(t, "disk", &p);
+    struct client *a = script_open(t, script_server(t, 0), e);
+    submit_tiny(a, 0);
+    script_run(t, 1);
+    struct arena *memory = &a->process->server->arena;
+    measure_from_here(a);
+    expect(t, script_wait(t, script_begin(a, VOLUME_STATUS, 0, p.size, VOLUME_REQ_ONE)) == ERR_OK);
+    expect(t, memory->bytes_max - memory->bytes <= 64 * KIB);
+    measure_from_here(a);
+    expect(t, script_wait(t, script_begin(a, VOLUME_STATUS, 0, p.size, 0)) == ERR_OK);
+    expect(t, memory->bytes_max - memory->bytes <= MIB);
+}
+
 /* Blocks of 4 KiB in an object of 64 MiB: it is filled in the background, before any flush. */
 static void background_fills_the_largest_object_of_the_smallest_blocks(struct script *t)
 {
@@ -142,6 +159,7 @@ static void budget_10k_exports_inline(struct script *t)
 const struct scenario scenarios_memory[] = {S(consolidation_in_bounded_memory),
                                             S(consolidation_into_the_largest_objects),
                                             S(many_small_changes_wait_for_a_checkpoint),
+                                            S(status_looks_at_what_is_asked_for),
                                             S(background_fills_the_largest_object_of_the_smallest_blocks),
                                             S(budget_10k_exports_inline),
                                             {0}};
