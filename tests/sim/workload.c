@@ -101,7 +101,8 @@ static uint8_t *pick_data(struct workload *w, struct model_export *e, uint64_t o
     if (chance(w, w->zero_data))
         return data;
     if (w->last_bytes >= bytes && chance(w, w->duplicate)) {
-        memcpy(data, w->last, bytes);
+        if (bytes)
+            memcpy(data, w->last, bytes);
         return data;
     }
     model_stamp(e, data, offset, bytes);
