@@ -52,11 +52,12 @@ static void consolidation_into_the_largest_objects(struct script *t)
     expect(t, coverage_count("pack-memory-bound") > before);
 }
 
-/* Changes without data, a great many: they are in no budget but the one for the log. */
+#define TINY 1024 /* changes without data: they are in no budget but the one for the log */
+
 static void submit_tiny(struct client *c, uint64_t round)
 {
-    for (uint64_t i = 0; i < 4096; i++)
-        client_submit(c, VOLUME_ZERO, i % 2 ? VOLUME_NO_HOLE : 0, (round * 4096 + i) * 64, 8, NULL, false);
+    for (uint64_t i = 0; i < TINY; i++)
+        client_submit(c, VOLUME_ZERO, i % 2 ? VOLUME_NO_HOLE : 0, (round * TINY + i) * 64, 8, NULL, false);
 }
 
 static size_t inline_used(const struct client *c)
@@ -68,8 +69,9 @@ static size_t inline_used(const struct client *c)
  * opens such a log is within it. */
 static void many_small_changes_wait_for_a_checkpoint(struct script *t)
 {
-    static const struct export_params p = {.size = 4 * MIB, .block_size = 65536, .object_size = 65536};
+    static const struct export_params p = {.size = MIB, .block_size = 65536, .object_size = 65536};
     struct model_export *e = script_export(t, "disk", &p);
+    t->config.inline_bytes = 256 * KIB;
     struct client *a = script_open(t, script_server(t, 0), e);
     struct rule *r = rule_add(t->bucket, RULE_HOLD, RULE_VERB(OBJSTORE_PUT), "maps/*", NULL);
     struct client_op *f = NULL;
@@ -93,10 +95,11 @@ static void many_small_changes_wait_for_a_checkpoint(struct script *t)
 /* Who asks for one extent of a large range does not pay for all that are in memory. */
 static void status_looks_at_what_is_asked_for(struct script *t)
 {
-    static const struct export_params p = {.size = 4 * MIB, .block_size = 65536, .object_size = 65536};
+    static const struct export_params p = {.size = MIB, .block_size = 65536, .object_size = 65536};
     struct model_export *e = script_export(t, "disk", &p);
     struct client *a = script_open(t, script_server(t, 0), e);
-    submit_tiny(a, 0);
+    for (uint64_t round = 0; round < 4; round++)
+        submit_tiny(a, round);
     script_run(t, 1);
     struct arena *memory = &a->process->server->arena;
     measure_from_here(a);
@@ -122,12 +125,18 @@ static void background_fills_the_largest_object_of_the_smallest_blocks(struct sc
     expect(t, bucket_nth(t->bucket, "blocks/", 0)->bytes == p.object_size);
 }
 
+#ifdef __SANITIZE_ADDRESS__
+#define SLOW true
+#else
+#define SLOW false
+#endif
+
 /* Many exports share one budget for logged data; what is over it stays in the log and is read from there. */
 static void budget_10k_exports_inline(struct script *t)
 {
-    enum { EXPORTS = SCRIPT_EXPORTS_MAX };
+    enum { EXPORTS = SLOW ? 1000 : SCRIPT_EXPORTS_MAX };
     static const struct export_params p = {.size = 8192, .block_size = 4096, .object_size = 4096};
-    t->config.inline_bytes = 4 * MIB;
+    t->config.inline_bytes = EXPORTS * 400;
     struct client **clients = MEM_ARRAY(struct client *, EXPORTS);
     struct process *d = script_server(t, 0);
     char name[16];
