@@ -370,7 +370,7 @@ static void ask_submit(struct nbd *n, struct nbd_request *q)
     c->under_way++;
     c->promised += r->reply_bytes;
     if (q->cmd == NBD_CMD_BLOCK_STATUS)
-        status_submit(r, finish);
+        request_status(r, finish);
     else
         volume_submit(v, &r->volume);
 }

@@ -26,7 +26,7 @@ static void part_done(struct volume_req *v)
     s->done(s->request);
 }
 
-void status_submit(struct request *r, void (*done)(struct request *))
+void request_status(struct request *r, void (*done)(struct request *))
 {
     struct connection *c = r->connection;
     size_t count = 1 + c->base_count;

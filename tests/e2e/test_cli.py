@@ -275,8 +275,8 @@ def test_a_held_export_is_left_alone(case):
     assert found["held"] and f"pid {server.process.pid}" in found["holder"], found
     assert f"held by {found['holder']}" in case.ashlar("ls")
     original = image(case.path("image"), MIB, [(0, 5)])
-    for arguments in (("rm", "busy"), ("import", "--force", original, "busy"),
-                      ("export", "busy", case.path("out"))):
+    says(case, "1 client is connected", "rm", "busy", status=1)
+    for arguments in (("import", "--force", original, "busy"), ("export", "busy", case.path("out"))):
         says(case, f"pid {server.process.pid}", *arguments, status=1)
     assert not os.path.exists(case.path("out")), "the file was made before the export was there"
     client.shutdown()
