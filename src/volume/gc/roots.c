@@ -395,9 +395,12 @@ static void timer_fired(struct timer *t)
     roots_step(CONTAINER_OF(t, struct roots, timer));
 }
 
+/* The pages have made room; meanwhile the exports may have gone on. */
 static void task_run(struct task *t)
 {
-    roots_step(CONTAINER_OF(t, struct roots, task));
+    struct roots *r = CONTAINER_OF(t, struct roots, task);
+    if (r->state == ROOTS_READS)
+        read_exports(r);
 }
 
 void roots_start(struct roots *r)
