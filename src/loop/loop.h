@@ -82,10 +82,12 @@ void job_start(struct loop *, struct job *);
 
 /* ------------------------------------------------------- file descriptors */
 
-enum { WATCH_READ = 1, WATCH_WRITE = 2 };
+/* HANGUP: the other side sends nothing more (half-closed or gone), whatever is still unread. Shows only where
+ * it is asked for. */
+enum { WATCH_READ = 1, WATCH_WRITE = 2, WATCH_HANGUP = 4 };
 
 struct watch {
-    void (*ready)(struct watch *, unsigned events); /* level-triggered; errors show as both events */
+    void (*ready)(struct watch *, unsigned events); /* level-triggered; errors show as all of them */
     void *impl;
 };
 

@@ -105,6 +105,7 @@ struct uv_watch {
     uv_poll_t uv;
     struct watch *watch; /* NULL once stopped */
     int fd;
+    unsigned events;
 };
 
 static void free_watch(uv_handle_t *h)
@@ -118,13 +119,15 @@ static void poll_ready(uv_poll_t *p, int status, int events)
     if (!w)
         return;
     woke(p->loop);
-    unsigned e = 0;
+    unsigned e = 0, watched = CONTAINER_OF(p, struct uv_watch, uv)->events;
     if (status < 0)
-        e = WATCH_READ | WATCH_WRITE;
-    if (events & (UV_READABLE | UV_DISCONNECT))
+        e = WATCH_READ | WATCH_WRITE | (watched & WATCH_HANGUP);
+    if (events & UV_READABLE)
         e |= WATCH_READ;
     if (events & UV_WRITABLE)
         e |= WATCH_WRITE;
+    if (events & UV_DISCONNECT)
+        e |= WATCH_HANGUP;
     w->ready(w, e);
 }
 
@@ -141,7 +144,9 @@ static void set_watch(struct loop *l, struct watch *w, int fd, unsigned events)
         w->impl = u;
     }
     assert(u->fd == fd);
-    int uv_events = (events & WATCH_READ ? UV_READABLE : 0) | (events & WATCH_WRITE ? UV_WRITABLE : 0);
+    u->events = events;
+    int uv_events = (events & WATCH_READ ? UV_READABLE : 0) | (events & WATCH_WRITE ? UV_WRITABLE : 0) |
+                    (events & WATCH_HANGUP ? UV_DISCONNECT : 0);
     if (uv_events)
         uv_poll_start(&u->uv, uv_events, poll_ready);
     else

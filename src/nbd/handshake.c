@@ -332,7 +332,7 @@ static bool drain_option(struct nbd *n)
         option_reply(n, NBD_REP_ACK, NULL, 0);
         nbd_stop(n);
     } else if (n->drain_rep == NBD_REP_ERR_TOO_BIG) {
-        option_error(n, n->drain_rep, "the option's data is longer than 32 KiB");
+        option_error(n, n->drain_rep, "the option's data is longer than 16 KiB");
     } else {
         option_error(n, n->drain_rep, "this server does not have that option");
     }

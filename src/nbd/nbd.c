@@ -34,6 +34,17 @@ void handshake_forget(struct nbd *n)
     queries_forget(n);
 }
 
+static void input_release(struct nbd *n)
+{
+    n->pool->kept -= n->kept;
+    if (n->whole && !n->pool->receive)
+        n->pool->receive = n->receive;
+    else
+        mem_free(n->receive);
+    n->receive = NULL;
+    n->whole = n->kept = false;
+}
+
 static void drop_payload(struct nbd *n)
 {
     struct nbd_request *r = n->writing;
@@ -52,8 +63,8 @@ void nbd_finish(struct nbd *n)
         n->end = NBD_ENDING;
     handshake_forget(n);
     contexts_forget(n);
-    mem_free(n->receive);
-    n->receive = NULL;
+    if (n->receive)
+        input_release(n);
     n->start = n->end_at = 0;
     buf_unref(n->status);
     n->status = NULL;
@@ -140,6 +151,11 @@ enum nbd_wait nbd_waits_for(const struct nbd *n)
     return NBD_WAIT_US;
 }
 
+uint32_t nbd_payload_missing(const struct nbd *n)
+{
+    return n->state == NBD_ADMISSION ? n->head.length - MIN(n->head.length, input_bytes(n)) : 0;
+}
+
 /* ------------------------------------------------------------------- input */
 
 static bool output_full(const struct nbd *n)
@@ -178,16 +194,20 @@ bool nbd_wants_input(const struct nbd *n)
     return input_bytes(n) < bytes;
 }
 
-/* Between calls short remains live in the stash, so that a connection at rest holds no buffer. */
+/* Between calls short remains live in the stash, so that a connection at rest holds no buffer; long ones stay in
+ * the buffer for as many connections as the pool allows, for all others in memory of their own size. */
 static void input_open(struct nbd *n)
 {
     uint32_t bytes = input_bytes(n);
-    if (n->receive) {
+    if (n->whole) {
         memmove(n->receive, n->receive + n->start, bytes);
     } else {
-        n->receive = n->pool->receive ? n->pool->receive : mem_alloc(NBD_RECEIVE_BYTES);
+        uint8_t *whole = n->pool->receive ? n->pool->receive : mem_alloc(NBD_RECEIVE_BYTES);
         n->pool->receive = NULL;
-        memcpy(n->receive, n->stash + n->start, bytes);
+        memcpy(whole, (n->receive ? n->receive : n->stash) + n->start, bytes);
+        mem_free(n->receive);
+        n->receive = whole;
+        n->whole = true;
     }
     n->start = 0;
     n->end_at = bytes;
@@ -196,16 +216,24 @@ static void input_open(struct nbd *n)
 static void input_rest(struct nbd *n)
 {
     uint32_t bytes = input_bytes(n);
-    if (!n->receive || bytes > sizeof n->stash)
+    if (!n->receive || (n->kept && bytes > sizeof n->stash))
         return;
-    memcpy(n->stash, n->receive + n->start, bytes);
+    uint8_t *rest = n->stash;
+    if (bytes > sizeof n->stash) {
+        if (!n->whole)
+            return;
+        if (n->pool->kept < NBD_RECEIVE_KEPT) {
+            n->kept = true;
+            n->pool->kept++;
+            return;
+        }
+        rest = mem_alloc(bytes);
+    }
+    memcpy(rest, n->receive + n->start, bytes);
+    input_release(n);
+    n->receive = rest == n->stash ? NULL : rest;
     n->start = 0;
     n->end_at = bytes;
-    if (n->pool->receive)
-        mem_free(n->receive);
-    else
-        n->pool->receive = n->receive;
-    n->receive = NULL;
 }
 
 bool input_drain(struct nbd *n)
@@ -217,6 +245,22 @@ bool input_drain(struct nbd *n)
 }
 
 #define LARGE_BYTES (UINT32_C(32) << 10)
+
+/* How much to receive beside a payload: what can be used at once, or all there is room for where the pool lets it
+ * be kept. */
+static uint32_t room_bytes(const struct nbd *n)
+{
+    uint32_t free_bytes = NBD_RECEIVE_BYTES - n->end_at;
+    if (!n->kept && n->pool->kept >= NBD_RECEIVE_KEPT) {
+        bool drains = n->state == NBD_OPTION_DRAIN || n->state == NBD_PAYLOAD_DRAIN;
+        uint32_t usable = drains ? n->left : wanted(n) - input_bytes(n);
+        return n->state == NBD_PAYLOAD ? 0 : MIN(free_bytes, usable);
+    }
+    /* Large payloads follow each other: little of the next one should come here, from where it must be
+     * copied. */
+    bool large = n->state != NBD_OPTION_DATA && n->head.cmd == NBD_CMD_WRITE && n->head.length >= LARGE_BYTES;
+    return large ? MIN(free_bytes, LARGE_BYTES / 8) : free_bytes;
+}
 
 static size_t payload_room(struct nbd *n, struct iovec *iov, size_t max)
 {
@@ -242,12 +286,9 @@ size_t nbd_room(struct nbd *n, struct iovec *iov)
             return NBD_ROOM_IOVECS - 1;
     }
     input_open(n);
-    /* Large payloads follow each other: little of the next one should come here, from where it must be
-     * copied. */
-    bool large = n->state != NBD_OPTION_DATA && n->head.cmd == NBD_CMD_WRITE && n->head.length >= LARGE_BYTES;
-    uint32_t free_bytes = NBD_RECEIVE_BYTES - n->end_at;
-    iov[count++] =
-        (struct iovec){n->receive + n->end_at, large ? MIN(free_bytes, LARGE_BYTES / 8) : free_bytes};
+    uint32_t bytes = room_bytes(n);
+    if (bytes)
+        iov[count++] = (struct iovec){n->receive + n->end_at, bytes};
     return count;
 }
 

@@ -8,7 +8,8 @@
  *
  * Guarantees
  *   1. Whatever the client sends, memory is bounded: a receive buffer of NBD_RECEIVE_BYTES that is there
- *      only while it holds something, NBD_OUTPUT_HIGH bytes of replies beyond the one that reached it, what
+ *      only while it holds something, for at most NBD_RECEIVE_KEPT connections of a pool (all others receive
+ *      no more than they can use at once, and keep an option's data at most), NBD_OUTPUT_HIGH bytes of replies beyond the one that reached it, what
  *      `take` and `admit` allowed, and the buffers that replies refer to (nbd_output_held). A length that
  *      was merely stated is never allocated.
  *   2. A request handed to `submit` is valid: known command and flags, inside the export, a change only
@@ -34,6 +35,7 @@
 #include "nbd/proto.h"
 
 #define NBD_RECEIVE_BYTES (UINT32_C(64) << 10)
+#define NBD_RECEIVE_KEPT  64 /* so many connections that wait may keep what they received ahead */
 #define NBD_OUTPUT_HIGH                                                                                      \
     (UINT32_C(1) << 20) /* no request is taken from the stream while so much waits to be sent */
 
@@ -96,6 +98,7 @@ enum nbd_end {
 /* Spare memory that the connections of one thread share. Zeroed at first. */
 struct nbd_pool {
     uint8_t *receive;
+    unsigned kept;
 };
 void nbd_pool_finish(struct nbd_pool *);
 
@@ -125,6 +128,8 @@ enum nbd_wait {
     NBD_WAIT_US,        /* it is our turn */
 };
 enum nbd_wait nbd_waits_for(const struct nbd *);
+/* Of a WRITE that waits for admission: the bytes of its payload that nbd_received has not seen. */
+uint32_t nbd_payload_missing(const struct nbd *);
 
 /* --------------------------------------------------------------- bytes in */
 
@@ -229,6 +234,8 @@ struct nbd {
     /* input: what is received and not consumed is receive[start .. end_at), or stash when it is short */
     uint8_t *receive;
     uint32_t start, end_at;
+    bool whole,
+        kept; /* receive has NBD_RECEIVE_BYTES (else just what it holds); the pool counts it as kept */
     uint8_t stash[NBD_REQUEST_BYTES];
 
     /* the option or request being taken in */

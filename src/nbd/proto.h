@@ -113,7 +113,7 @@ enum nbd_error {
 /* what this server allows */
 #define NBD_PAYLOAD_MAX (UINT32_C(32) << 20)
 #define NBD_STRING_MAX  UINT32_C(4096)
-#define NBD_OPTION_MAX  (UINT32_C(32) << 10) /* data of an option; more is drained and refused */
+#define NBD_OPTION_MAX  (UINT32_C(16) << 10) /* data of an option; more is drained and refused */
 #define NBD_OPTIONS_MAX 4096                 /* in one handshake */
 #define NBD_STATUS_MAX  1024                 /* descriptors in a BLOCK_STATUS chunk */
 

@@ -286,6 +286,7 @@ static void finish(struct request *r)
 {
     struct connection *c = r->connection;
     c->under_way--;
+    c->server->under_way--;
     c->promised -= r->reply_bytes;
     bool open = c->fd >= 0;
     if (open)
@@ -368,6 +369,7 @@ static void ask_submit(struct nbd *n, struct nbd_request *q)
     }
     r->volume.done = finished;
     c->under_way++;
+    c->server->under_way++;
     c->promised += r->reply_bytes;
     if (q->cmd == NBD_CMD_BLOCK_STATUS)
         request_status(r, finish);

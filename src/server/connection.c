@@ -3,8 +3,10 @@
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -162,8 +164,9 @@ static bool receive(struct connection *c)
 
 static void settle_watch(struct connection *c)
 {
-    unsigned events = (!c->eof && nbd_wants_input(&c->nbd) ? WATCH_READ : 0) |
-                      (nbd_output_bytes(&c->nbd) ? WATCH_WRITE : 0);
+    bool reads = !c->eof && nbd_wants_input(&c->nbd);
+    unsigned events = (reads ? WATCH_READ : 0) | (nbd_output_bytes(&c->nbd) ? WATCH_WRITE : 0) |
+                      (!reads && !c->eof && !c->hung_up ? WATCH_HANGUP : 0);
     if (events != c->watched)
         watch_set(c->server->loop, &c->watch, c->fd, events);
     c->watched = events;
@@ -225,9 +228,26 @@ void connection_pump_later(struct connection *c)
     loop_post(c->server->loop, &c->flush);
 }
 
+/* Who only sends nothing more still waits for answers to what it has sent; but no answer reaches who has closed
+ * both directions, and a payload that is not all in the socket never comes. */
+static bool has_left(struct connection *c)
+{
+    struct pollfd both = {.fd = c->fd};
+    int unread = 0;
+    if (poll(&both, 1, 0) > 0 && both.revents & (POLLERR | POLLHUP))
+        return true;
+    uint32_t missing = nbd_payload_missing(&c->nbd);
+    return missing && ioctl(c->fd, FIONREAD, &unread) == 0 && (uint32_t)unread < missing;
+}
+
 static void ready(struct watch *w, unsigned events)
 {
     struct connection *c = CONTAINER_OF(w, struct connection, watch);
+    if (events & WATCH_HANGUP && !c->lingering && has_left(c)) {
+        connection_close(c, "the client left without waiting for its answers");
+        return;
+    }
+    c->hung_up = c->hung_up || events & WATCH_HANGUP;
     if (c->lingering)
         discard_input(c);
     else if (!(events & WATCH_READ) || receive(c))

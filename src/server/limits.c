@@ -2,8 +2,13 @@
 #include "base/log.h"
 #include "server/private.h"
 
-/* What a connection may always have under way or unsent, whatever others do. */
-#define ALWAYS_BYTES (256 * KIB)
+/* What a connection may have under way or unsent whatever others do. */
+#define ALWAYS_BYTES    (4 * KIB)
+#define ALWAYS_REQUESTS 4
+/* Who has no more than that shares SMALL_BYTES_MAX with those alike and does not wait for those who have more. */
+#define SMALL_BYTES     (256 * KIB)
+#define SMALL_BYTES_MAX (8 * MIB)
+#define REQUESTS_MAX    (8 * KIB) /* of all connections */
 
 /* While somebody waits for memory, those who may hold it are looked at so often in the time they have to
  * move. */
@@ -15,9 +20,14 @@ static size_t reply_bytes_now(const struct connection *c)
     return c->promised + nbd_output_bytes(&c->nbd);
 }
 
-static bool fits(const struct server *s, uint32_t bytes)
+static bool small_fits(const struct server *s, size_t bytes)
 {
-    return !s->reply_bytes || s->reply_bytes + bytes <= s->config.reply_bytes_max;
+    return s->reply_bytes - s->large_bytes + bytes <= SMALL_BYTES_MAX;
+}
+
+static bool large_fits(const struct server *s, size_t bytes)
+{
+    return !s->large_bytes || s->large_bytes + bytes <= s->config.reply_bytes_max;
 }
 
 void connection_account(struct connection *c)
@@ -33,6 +43,7 @@ void connection_account(struct connection *c)
     c->held = held;
     bool less = now < c->charged;
     s->reply_bytes += now - c->charged;
+    s->large_bytes += (now > SMALL_BYTES ? now : 0) - (c->charged > SMALL_BYTES ? c->charged : 0);
     c->charged = now;
     if (less && !list_empty(&s->reply_waiters))
         loop_post(s->loop, &s->reply_task);
@@ -75,14 +86,20 @@ void connection_stop_waiting(struct connection *c)
     loop_post(s->loop, &s->reply_task);
 }
 
+/* In order, where small replies do not wait for large ones. */
 void server_replies_fit(struct task *t)
 {
     struct server *s = CONTAINER_OF(t, struct server, reply_task);
-    struct link *k;
-    while ((k = list_first(&s->reply_waiters))) {
+    bool small_full = false, large_full = false;
+    LIST_EACH(&s->reply_waiters, k)
+    {
         struct connection *c = CONTAINER_OF(k, struct connection, reply_link);
-        if (!fits(s, c->waits_for_bytes))
-            return;
+        if (c->waits_for_bytes <= SMALL_BYTES)
+            small_full = small_full || !small_fits(s, c->waits_for_bytes);
+        else
+            large_full = large_full || !large_fits(s, c->waits_for_bytes);
+        if (c->waits_for_bytes <= SMALL_BYTES ? small_full : large_full)
+            continue;
         list_remove(k);
         c->its_turn = true;
         connection_pump(c);
@@ -104,6 +121,7 @@ void server_look(struct timer *t)
 {
     struct server *s = CONTAINER_OF(t, struct server, look_timer);
     bool replies = !list_empty(&s->reply_waiters), payloads = s->awaiting_admission > 0;
+    size_t unfetched = small_fits(s, SMALL_BYTES) ? SMALL_BYTES : ALWAYS_BYTES;
     if (replies || payloads)
         look_soon(s);
     LIST_EACH(&s->connections, k)
@@ -111,7 +129,7 @@ void server_look(struct timer *t)
         struct connection *c = CONTAINER_OF(k, struct connection, link);
         if (c->fd < 0 || c->lingering)
             continue;
-        bool fetches_nothing = stalls(&c->reply_stall, replies && nbd_output_bytes(&c->nbd) > ALWAYS_BYTES,
+        bool fetches_nothing = stalls(&c->reply_stall, replies && nbd_output_bytes(&c->nbd) > unfetched,
                                       c->sent_bytes, 1, 2 * LOOKS);
         bool sends_nothing = stalls(&c->payload_stall, payloads && nbd_waits_for(&c->nbd) == NBD_WAIT_PAYLOAD,
                                     c->received_bytes, PACE_BYTES, LOOKS);
@@ -127,17 +145,18 @@ void server_look(struct timer *t)
 bool connection_may_take(struct connection *c, uint32_t reply_bytes)
 {
     const struct server *s = c->server;
-    if (c->under_way >= SERVER_REQUESTS_MAX)
+    if (c->under_way >= SERVER_REQUESTS_MAX ||
+        (c->under_way >= ALWAYS_REQUESTS && s->under_way >= REQUESTS_MAX))
         return false;
     size_t now = reply_bytes_now(c);
     if (now + reply_bytes <= ALWAYS_BYTES)
         return true;
     connection_account(c);
-    if (now) {
-        bool mine = now + reply_bytes <= SERVER_REPLY_MAX;
-        return mine && list_empty(&s->reply_waiters) && fits(s, reply_bytes);
-    }
-    if (fits(s, reply_bytes) && (c->its_turn || list_empty(&s->reply_waiters))) {
+    bool small = now + reply_bytes <= SMALL_BYTES, mine = now + reply_bytes <= SERVER_REPLY_MAX;
+    bool fits = small ? small_fits(s, reply_bytes) : large_fits(s, reply_bytes);
+    if (now)
+        return fits && (small || (mine && list_empty(&s->reply_waiters)));
+    if (fits && (small || c->its_turn || list_empty(&s->reply_waiters))) {
         c->its_turn = false;
         return true;
     }

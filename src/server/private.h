@@ -83,7 +83,7 @@ struct connection {
     unsigned base_of[NBD_CONTEXTS_MAX];       /* by context: which of them, counted from 1; 0: none */
     struct export_op op;                      /* LIST, INFO */
     bool asking;                              /* op is under way */
-    bool joined, eof, linger, lingering;
+    bool joined, eof, hung_up, linger, lingering;
     size_t under_way;       /* at the volume */
     size_t promised;        /* bytes of replies to READ and BLOCK_STATUS not yet given */
     size_t charged;         /* to the server's reply_bytes */
@@ -142,7 +142,7 @@ struct server {
     struct list spare_requests;
     size_t spare_request_count;
     struct nbd_pool nbd_pool;
-    size_t connection_count, reply_bytes, held_bytes;
+    size_t connection_count, under_way, reply_bytes, large_bytes, held_bytes;
     struct list reply_waiters; /* connections, in order */
     struct task reply_task;
     size_t awaiting_admission;

@@ -8,10 +8,11 @@
  *   3. Stopping takes no new work, answers what is under way, and closes every export cleanly before
  *      `stopped`.
  *
- * Memory per connection: under 2 KiB at rest; with requests under way 64 KiB of receive buffer,
- * SERVER_REQUESTS_MAX request structs, and 256 KiB of replies that are on their way or not fetched. Beyond
- * that replies take at most SERVER_REPLY_MAX bytes (or one reply) each and reply_bytes_max for all
- * connections together, in turn. Payloads are admitted by the volume.
+ * Memory per connection: under 2 KiB at rest; whatever others do, 16 KiB of an option's data, four requests and
+ * 4 KiB of replies that are on their way or not fetched. All connections together: 4 MiB received ahead
+ * (NBD_RECEIVE_KEPT), 8,192 requests, SERVER_REQUESTS_MAX of one; 8 MiB of replies of those who have up to
+ * 256 KiB; and reply_bytes_max (or one reply) of all others, in turn, SERVER_REPLY_MAX (or one reply) of one.
+ * Payloads are admitted by the volume.
  *
  * A refused GO carries a text for the person at the client:
  *

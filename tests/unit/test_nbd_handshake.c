@@ -115,7 +115,7 @@ static void oversized_options_are_drained(void **state)
     for (size_t i = 0; i < COUNT_OF(known); i++) {
         script_room(&data, 32769 + 50000 * i);
         option(known[i]);
-        refused(known[i], 9, "the option's data is longer than 32 KiB");
+        refused(known[i], 9, "the option's data is longer than 16 KiB");
     }
     play(&in, &out, is_alive);
 }
@@ -411,7 +411,7 @@ static void contexts_are_set_for_one_name(void **state)
     set_both();
     script_room(&data, 40000);
     option(10);
-    refused(10, 9, "the option's data is longer than 32 KiB");
+    refused(10, 9, "the option's data is longer than 16 KiB");
     go_with_contexts("demo", 0);
     script_free(&in);
     script_free(&out);
