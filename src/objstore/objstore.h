@@ -84,7 +84,8 @@ struct objstore_req {
 
     /* LIST: keys greater than `after` ("" or NULL: from the start), at most `list_limit` entries (1 to
      * OBJSTORE_LIST_MAX). With `delimited`, keys that have a '/' behind the prefix are folded into one entry
-     * a common prefix, which ends in that '/', counts as a key of its own, and may be given as `after`. */
+     * a common prefix, which ends in that '/', counts as a key of its own, and may be given as `after`. A
+     * server whose pages lead back to each other, again and again, makes it CORRUPT. */
     const char *after;
     size_t list_limit;
     bool delimited;

@@ -10,6 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/bytes.h"
 #include "loop/uv_loop.h"
 #include "objstore/s3/s3.h"
 #include "objstore_kit.h"
@@ -258,6 +259,99 @@ static void a_whole_object_comes_whole(void **state)
     whole_after(others, 5);
 }
 
+static void a_head_without_a_length_is_asked_again(void **state)
+{
+    (void)state;
+    const char *const answers[] = {OK_HEAD "ETag: \"e\"\r\n\r\n",
+                                   OK_HEAD "Content-Length: many\r\nETag: \"e\"\r\n\r\n",
+                                   OK_HEAD "Content-Length: 7\r\nETag: \"e\"\r\n\r\n", NULL};
+    struct objstore_req q = {.verb = OBJSTORE_HEAD, .key = "a"};
+    begin(answers, NULL);
+    kit_submit(&c, &q);
+    kit_wait(&c);
+    assert_int_equal(q.err, ERR_OK);
+    assert_int_equal(q.object_bytes, 7);
+    assert_int_equal(server.requests, 3);
+    end();
+}
+
+/* -------------------------------------------------------------------------- no space left */
+
+#define FULL                                                                                                 \
+    "HTTP/1.1 507 Insufficient Storage\r\nConnection: close\r\nContent-Length: 45\r\n\r\n"                   \
+    "<Error><Code>XMinioStorageFull</Code></Error>"
+#define NOTHING  "HTTP/1.1 404 Not Found\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+#define THERE(e) OK_HEAD "Content-Length: 1\r\nETag: \"" e "\"\r\n\r\n"
+
+static void no_space(const char *look, enum objstore_condition condition, enum err expected)
+{
+    const char *const answers[] = {FULL, look, NULL};
+    char etag[OBJSTORE_ETAG_MAX] = "old";
+    begin(answers, NULL);
+    assert_int_equal(kit_put(&c, "a", "x", 1, condition, etag), expected);
+    assert_int_equal(server.requests, condition == OBJSTORE_ANY ? 1 : 2);
+    end();
+}
+
+static void full_is_said_only_of_what_was_not_applied(void **state)
+{
+    (void)state;
+    no_space(NOTHING, OBJSTORE_ANY, ERR_NOSPACE);
+    no_space(NOTHING, OBJSTORE_CREATE, ERR_NOSPACE);
+    no_space(THERE("any"), OBJSTORE_CREATE, ERR_UNKNOWN);
+    no_space(THERE("old"), OBJSTORE_MATCH, ERR_NOSPACE);
+    no_space(THERE("new"), OBJSTORE_MATCH, ERR_UNKNOWN);
+}
+
+/* ------------------------------------------------------------------- lists without an end */
+
+static void a_page(int fd, const char *key, unsigned token)
+{
+    char body[400], head[200];
+    snprintf(body, sizeof body,
+             "<ListBucketResult><IsTruncated>true</IsTruncated><NextContinuationToken>t%u"
+             "</NextContinuationToken>%s%s%s</ListBucketResult>",
+             token, key ? "<Contents><Key>" : "", key ? key : "",
+             key ? "</Key><Size>1</Size><LastModified>2026-01-01T00:00:00.000Z</LastModified></Contents>"
+                 : "");
+    snprintf(head, sizeof head, OK_HEAD "Content-Length: %zu\r\n\r\n", strlen(body));
+    say(fd, head);
+    say(fd, body);
+}
+
+static void ever_new_tokens(int fd, const char *head)
+{
+    (void)head;
+    a_page(fd, NULL, server.requests);
+}
+
+static void in_a_circle(int fd, const char *head)
+{
+    (void)head;
+    a_page(fd, server.requests % 2 ? "a" : "b", server.requests % 2);
+}
+
+static void the_same_token(int fd, const char *head)
+{
+    (void)head;
+    a_page(fd, "a", 1);
+}
+
+static void lists_come_to_an_end(void **state)
+{
+    (void)state;
+    void (*const servers[])(int, const char *) = {ever_new_tokens, in_a_circle, the_same_token};
+    for (size_t i = 0; i < COUNT_OF(servers); i++) {
+        struct objstore_req q = {.verb = OBJSTORE_LIST, .key = "", .list_limit = OBJSTORE_LIST_MAX};
+        begin(NULL, servers[i]);
+        kit_submit(&c, &q);
+        kit_wait(&c);
+        assert_int_equal(q.err, ERR_CORRUPT);
+        assert_int_equal(q.entry_count, 0);
+        end();
+    }
+}
+
 static void for_ever(int fd, const char *head)
 {
     (void)head;
@@ -345,5 +439,7 @@ static void a_clock_thousands_of_years_away_is_none(void **state)
 #define T(name) cmocka_unit_test_setup(name, with_keys)
 RUN_TESTS(T(what_has_no_etag_was_not_stored), T(no_etag_is_matched_by_none),
           T(an_answer_too_large_is_no_refusal), T(only_the_range_asked_for_will_do),
-          T(an_object_that_ends_early_is_damaged), T(a_whole_object_comes_whole), T(an_endless_error_is_cut),
-          T(many_refused_at_once_correct_the_clock_once), T(a_clock_thousands_of_years_away_is_none))
+          T(an_object_that_ends_early_is_damaged), T(a_whole_object_comes_whole),
+          T(a_head_without_a_length_is_asked_again), T(full_is_said_only_of_what_was_not_applied),
+          T(lists_come_to_an_end), T(an_endless_error_is_cut), T(many_refused_at_once_correct_the_clock_once),
+          T(a_clock_thousands_of_years_away_is_none))

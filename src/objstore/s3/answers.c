@@ -56,6 +56,10 @@ static void got(struct s3_request *r, struct http_call *c)
 static void headed(struct s3_request *r, struct http_call *c)
 {
     struct objstore_req *q = r->req;
+    if (!c->head.has_length) {
+        s3_request_nonsense(r, "an object of which nobody says how long it is");
+        return;
+    }
     take_etag(q, c->head.etag);
     q->object_bytes = c->head.content_length;
     q->modified_ms = c->head.modified_ms;
@@ -89,6 +93,10 @@ static void looked(struct s3_request *r, const char *etag)
         holds = !etag;
     else
         holds = etag && now.etag[0] && strcmp(now.etag, r->req->etag) == 0;
+    if (r->was_full) {
+        s3_request_finish(r, holds ? ERR_NOSPACE : ERR_UNKNOWN);
+        return;
+    }
     if (!holds) {
         s3_request_finish(r, ERR_CONFLICT);
         return;

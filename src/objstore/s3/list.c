@@ -3,10 +3,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/bytes.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "objstore/s3/store.h"
 #include "objstore/s3/xml.h"
+
+#define BARREN_MAX  1000 /* pages one after the other that bring no new key */
+#define ENDLESS_MAX 3
 
 /* MinIO (seen in 2026-02 and before) counts keys that lie before start-after against max-keys when
  * start-after lies in a folder below the one listed and that folder has neighbours such as "name-2" that sort
@@ -50,6 +54,7 @@ void s3_list_begin(struct s3_request *r)
 {
     r->careful = r->s->counts_skipped_keys && starts_in_a_folder(r->req);
     r->page = r->careful ? OBJSTORE_LIST_MAX : r->req->list_limit;
+    r->barren = 0;
     text_clear(&r->token);
     objstore_entries_free(r->req->entries, r->req->entry_count);
     r->req->entries = NULL;
@@ -82,6 +87,18 @@ static enum fate judge(const struct s3_request *r, const struct xml_list_entry *
     return !e->is_prefix && key[n - 1] == '/' ? SKIP : TAKE;
 }
 
+static void drop_repetitions(struct objstore_req *q)
+{
+    size_t kept = MIN(q->entry_count, 1);
+    for (size_t i = 1; i < q->entry_count; i++) {
+        if (strcmp(q->entries[kept - 1].key, q->entries[i].key) == 0)
+            mem_free(q->entries[i].key);
+        else
+            q->entries[kept++] = q->entries[i];
+    }
+    q->entry_count = kept;
+}
+
 static bool take_entries(struct s3_request *r, const struct xml_list *list)
 {
     struct objstore_req *q = r->req;
@@ -96,6 +113,7 @@ static bool take_entries(struct s3_request *r, const struct xml_list *list)
             return false;
     }
     qsort(q->entries, q->entry_count, sizeof *q->entries, by_key);
+    drop_repetitions(q);
     return true;
 }
 
@@ -130,16 +148,30 @@ static void note_server(struct s3_store *s, const struct http_call *c, const str
         s->counts_skipped_keys = c->head.is_minio || (list->token && is_minio_token(list->token));
 }
 
+static void comes_to_no_end(struct s3_request *r)
+{
+    if (++r->endless < ENDLESS_MAX) {
+        s3_request_nonsense(r, "a list that leads back to where it was");
+        return;
+    }
+    log_error("s3", "%s: the list of what begins with \"%s\" comes to no end", r->s->name, r->req->key);
+    s3_request_finish(r, ERR_CORRUPT);
+}
+
 /* A page may hold fewer entries than were asked for, or none, although there are more behind it. */
 static void take_page(struct s3_request *r, struct xml_list *list)
 {
     struct objstore_req *q = r->req;
+    size_t before = q->entry_count;
     bool sense = take_entries(r, list);
+    r->barren = q->entry_count > before ? 0 : r->barren + 1;
     bool on = sense && list->truncated && q->entry_count < q->list_limit;
-    if (on && (!list->token || strcmp(list->token, text_of(&r->token)) == 0))
-        sense = false;
-    if (!sense) {
+    if (!sense || (on && !list->token)) {
         s3_request_nonsense(r, "the answer to ListObjectsV2");
+        return;
+    }
+    if (on && (strcmp(list->token, text_of(&r->token)) == 0 || r->barren > BARREN_MAX)) {
+        comes_to_no_end(r);
         return;
     }
     if (on) {

@@ -67,6 +67,8 @@ void s3_request_finish(struct s3_request *r, enum err e)
 /* What can be said of a conditional PUT that is broken off now. */
 static bool may_be_applied(struct s3_request *r)
 {
+    if (r->was_full)
+        return true;
     if (r->state != S3_RUNNING || r->act != S3_ACT_PUT || !r->conditional)
         return false;
     bool left = false;
@@ -215,6 +217,23 @@ void s3_request_again(struct s3_request *r)
 
 /* ----------------------------------------------------------- what comes back, in general */
 
+/* MinIO may say so when some of its disks are full and others have the object already. */
+static void full(struct s3_request *r, struct http_call *c, const struct verdict *v)
+{
+    if (r->act != S3_ACT_PUT) {
+        s3_request_trouble(r, c, v);
+        return;
+    }
+    r->last_err = s3_request_complain(r, c, v);
+    if (!r->conditional) {
+        s3_request_finish(r, r->last_err);
+        return;
+    }
+    r->was_full = true;
+    r->act = S3_ACT_LOOK;
+    s3_request_again(r);
+}
+
 /* A PUT whose condition did not hold. While it is not known which form of an ETag the server understands, a
  * look at the object tells a lost race from a form that is not understood. */
 static void refused(struct s3_request *r, struct http_call *c, const struct verdict *v)
@@ -278,10 +297,7 @@ static void step(struct s3_request *r, struct s3_attempt *a, const struct verdic
         past_end(r, c, v);
         break;
     case S3_FULL:
-        if (r->act == S3_ACT_PUT)
-            s3_request_finish(r, s3_request_complain(r, c, v));
-        else
-            s3_request_trouble(r, c, v);
+        full(r, c, v);
         break;
     case S3_UNKNOWN_VERB:
     case S3_REJECTED:

@@ -20,29 +20,36 @@ static void wait_then_again(struct s3_request *r, uint64_t base_ns, uint64_t cap
     s3_pump(s);
 }
 
-/* One line when it begins to last, one in a while, one when it is over. */
+/* One line when it begins to last, one in a while, one when it is over, however many requests it is about and
+ * however often some of them are answered in between. */
 static void tell_trouble(struct s3_request *r, bool needs_a_person)
 {
     struct s3_store *s = r->s;
     uint64_t now = loop_now_ns(s->base.loop);
+    s->troubles++;
     if (needs_a_person ? r->req->patience_ns != 0 : r->tries < 2)
         return;
     if (!s->troubled_ns)
         s->troubled_ns = now;
-    else if (now - s->told_ns < TROUBLE_TOLD_NS)
+    if (s->told_ns && now - s->told_ns < TROUBLE_TOLD_NS)
         return;
     s->told_ns = now;
-    log_warn("s3", "%s (trying again)", r->req->complaint.text);
+    s->told = true;
+    log_warn("s3", "%s (trying again; attempts in vain: %llu)", r->req->complaint.text,
+             (unsigned long long)s->troubles);
 }
 
 void s3_tell_recovery(struct s3_store *s)
 {
-    if (!s->troubled_ns)
-        return;
-    uint64_t lasted = loop_now_ns(s->base.loop) - s->troubled_ns;
-    log_info("s3", "%s answers again, after %llu.%llu s", s->name, (unsigned long long)(lasted / NS_PER_S),
-             (unsigned long long)(lasted / (100 * NS_PER_MS) % 10));
+    if (s->told) {
+        uint64_t lasted = loop_now_ns(s->base.loop) - s->troubled_ns;
+        log_info("s3", "%s answers again, after %llu.%llu s; attempts in vain: %llu", s->name,
+                 (unsigned long long)(lasted / NS_PER_S),
+                 (unsigned long long)(lasted / (100 * NS_PER_MS) % 10), (unsigned long long)s->troubles);
+    }
     s->troubled_ns = 0;
+    s->troubles = 0;
+    s->told = false;
 }
 
 /* What an attempt was signed with, which may have changed for others meanwhile. */

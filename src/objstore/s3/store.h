@@ -45,6 +45,8 @@ struct s3_store {
     struct list spare; /* struct s3_attempt */
     size_t spare_count;
     uint64_t troubled_ns, told_ns; /* since when, and when a log line last said so */
+    uint64_t troubles;             /* attempts in vain since the last answer */
+    bool told;                     /* a line said so since then */
 };
 
 enum s3_state { S3_NEW, S3_HASHING, S3_TURN, S3_QUEUED, S3_RUNNING, S3_WAITING };
@@ -58,7 +60,7 @@ enum s3_act {
     S3_ACT_DELETE_ONE,  /* keys[0] of those left */
     S3_ACT_DELETE_MANY, /* all that are left */
     S3_ACT_TELL,        /* GET, after 404 to a HEAD: is it the key or the bucket that is missing? */
-    S3_ACT_LOOK,        /* HEAD: which ETag is there? Before a PUT in emulation; after a doubtful 412 */
+    S3_ACT_LOOK, /* HEAD: which ETag is there? Before a PUT in emulation; after a doubtful 412; after 507 */
 };
 
 #define S3_ATTEMPTS_MAX 3u
@@ -86,6 +88,7 @@ struct s3_request {
     bool conditional;  /* a PUT that is sent once */
     bool has_place;    /* counted in running */
     bool etag_checked; /* the doubtful 412 was looked into */
+    bool was_full;     /* no space for a conditional PUT: a look tells whether it was applied all the same */
     bool end_early;    /* canceled or out of patience while hashing */
     bool fresh;        /* the next sending goes on a new connection */
     enum err last_err; /* of the sending before; OK: none yet */
@@ -99,6 +102,7 @@ struct s3_request {
     struct text md5_line;
     struct text start, token; /* LIST: where to begin; where the server says to go on */
     size_t page;              /* LIST: entries asked for at a time */
+    size_t barren, endless;   /* LIST: pages without a new key; how often it came to no end */
     bool careful;             /* LIST: see list.c */
 };
 

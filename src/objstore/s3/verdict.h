@@ -28,7 +28,7 @@ enum verdict_kind {
     S3_DENIED,      /* credentials or policy; not applied */
     S3_NO_BUCKET,   /* not applied */
     S3_ELSEWHERE,   /* the bucket is in another region or at another endpoint; not applied */
-    S3_FULL,        /* no space or quota left; not applied */
+    S3_FULL,        /* no space or quota left: may have been applied */
     S3_PAST_END,    /* 416, or content larger than the limit */
     S3_DAMAGED,     /* the server got other bytes than were signed; not applied */
     S3_UNKNOWN_VERB, /* 405, 501: the server cannot do this; not applied */
@@ -47,7 +47,7 @@ void verdict_of(const struct http_call *, int64_t sent_ms, struct verdict *);
 
 static inline bool verdict_is_certainly_not_applied(enum verdict_kind k)
 {
-    return k != S3_DONE && k != S3_TROUBLE && k != S3_PAST_END;
+    return k != S3_DONE && k != S3_TROUBLE && k != S3_PAST_END && k != S3_FULL;
 }
 
 /* Waiting alone will not mend it. */
