@@ -10,6 +10,7 @@
 
 enum { BACKGROUND_JOBS = 4 };
 
+#define READS_MAX       5               /* of what answers with I/O errors: 1.5 s at most */
 #define TROUBLE_OVER_NS (10 * NS_PER_S) /* longer than any two tries lie apart */
 
 struct dir_store {
@@ -29,7 +30,7 @@ struct dir_op {
     struct dir_store *store;
     struct objstore_req *req;
     uint64_t started_ns;
-    unsigned tries, holds;
+    unsigned tries, holds, unreadable;
     bool working;
     bool canceled; /* set by the loop, read by it */
 };
@@ -44,6 +45,7 @@ static struct dir_store *self(struct objstore *s)
 static void work(struct job *j)
 {
     struct dir_op *op = CONTAINER_OF(j, struct dir_op, job);
+    op->req->complaint.text[0] = '\0';
     op->req->err = fs_run(&op->store->fs, op->req);
 }
 
@@ -161,6 +163,15 @@ static void worked(struct job *j)
     struct dir_op *op = CONTAINER_OF(j, struct dir_op, job);
     enum err err = op->req->err;
     release_slot(op);
+    if (err == ERR_CORRUPT && op->req->complaint.text[0]) {
+        if (++op->unreadable < READS_MAX) {
+            again_or_finish(op, ERR_UNAVAILABLE);
+            return;
+        }
+        log_error("store", "%s: %s; %d times: taken for damaged", op->store->name, op->req->complaint.text,
+                  READS_MAX);
+        op->req->complaint.text[0] = '\0';
+    }
     log_trouble(op, err);
     if (err == ERR_HELD || err == ERR_UNAVAILABLE || err == ERR_DENIED) {
         again_or_finish(op, err);

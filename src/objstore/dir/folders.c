@@ -249,7 +249,8 @@ enum err folders_settle(struct fs *fs, struct complaint *c)
     LIST_EACH(&fs->unsynced, k)
     {
         struct folder *f = CONTAINER_OF(k, struct folder, unsynced);
-        if (fsync(f->fd)) {
+        /* An fsync after one that failed may find nothing left to do: there has to be a new change. */
+        if (futimens(f->fd, NULL) || fsync(f->fd)) {
             (void)fs_failed(c, "syncing the folder", f->path, errno);
             err = ERR_UNAVAILABLE;
             break;

@@ -8,6 +8,13 @@
 
 enum { TRIES = 16 };
 
+/* A sector that cannot be read, or a file system that finds itself damaged there. */
+static enum err cannot_read(struct objstore_req *r, int error)
+{
+    enum err err = fs_failed(&r->complaint, "reading", r->key, error);
+    return error == EIO || error == EUCLEAN || error == EBADMSG ? ERR_CORRUPT : err;
+}
+
 static enum err read_exact(int fd, struct objstore_req *r, uint64_t offset, size_t bytes)
 {
     struct buf *b = buf_create(bytes);
@@ -16,8 +23,9 @@ static enum err read_exact(int fd, struct objstore_req *r, uint64_t offset, size
         if (n < 0 && errno == EINTR)
             continue;
         if (n <= 0) {
+            int error = errno;
             buf_unref(b);
-            return n < 0 ? fs_failed(&r->complaint, "reading", r->key, errno) : ERR_CORRUPT;
+            return n < 0 ? cannot_read(r, error) : ERR_CORRUPT;
         }
         done += (size_t)n;
     }

@@ -62,6 +62,25 @@ static enum err open_root(struct fs *fs, struct complaint *c)
     return fs->root < 0 ? fs_failed(c, "opening the directory", fs->path, errno) : ERR_OK;
 }
 
+/* Whoever made the directory may not have synced what it is named in, up to where its file system is mounted. What
+ * may not be opened here is left to those who may. */
+static int sync_above(int root)
+{
+    int fd = openat(root, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC), error = 0;
+    struct stat here, above;
+    while (fd >= 0 && !error && fstat(fd, &here) == 0) {
+        int up = openat(fd, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        close(fd);
+        fd = up;
+        if (fd < 0 || fstat(fd, &above) || above.st_dev != here.st_dev || above.st_ino == here.st_ino)
+            break;
+        error = fsync(fd) && errno == EIO ? EIO : 0;
+    }
+    if (fd >= 0)
+        close(fd);
+    return error;
+}
+
 static int own_folder(int above, const char *name)
 {
     if (mkdirat(above, name, 0700) && errno != EEXIST)
@@ -109,7 +128,8 @@ static enum err open_all(struct fs *fs, struct complaint *c)
     reserve_fill(fs);
     if (fsync(fs->reserve) || fsync(fs->own) || fsync(fs->root))
         return fs_failed(c, "syncing", fs->path, errno);
-    return ERR_OK;
+    int error = sync_above(fs->root);
+    return error ? fs_failed(c, "syncing what is above", fs->path, error) : ERR_OK;
 }
 
 enum err fs_open(struct fs *fs, const char *path, uint64_t owner, struct complaint *c)
