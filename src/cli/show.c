@@ -215,9 +215,9 @@ json_t *show_json(const struct export_info *i)
                      json_bytes(i->params.size), "block_size", json_bytes(i->params.block_size),
                      "object_size", json_bytes(i->params.object_size), "durable_writes",
                      (int)i->params.durable_writes, "mapped", json_bytes(i->mapped), "stored",
-                     json_bytes(i->stored), "objects", json_bytes(i->objects), "epoch", json_bytes(i->epoch),
-                     "breaks", json_bytes(i->breaks), "closed", (int)i->closed, "held", (int)i->held,
-                     "holder", i->holder[0] ? show_json_text(i->holder) : json_null());
+                     json_bytes(i->stored), "objects_at_most", json_bytes(i->objects), "epoch",
+                     json_bytes(i->epoch), "breaks", json_bytes(i->breaks), "closed", (int)i->closed, "held",
+                     (int)i->held, "holder", i->holder[0] ? show_json_text(i->holder) : json_null());
 }
 
 static json_t *json_parent(const struct export_info *i)

@@ -90,7 +90,11 @@ static void refreshed(struct engine *e)
 
 void engine_set_addresses(struct engine *e, const char *addresses)
 {
-    snprintf(e->addresses, sizeof e->addresses, "%s", addresses);
+    if ((size_t)snprintf(e->addresses, sizeof e->addresses, "%s", addresses) < sizeof e->addresses)
+        return;
+    char *last = strrchr(e->addresses, ','); /* it, or what is behind it, was cut */
+    if (last)
+        *last = '\0';
 }
 
 struct engine *engine_create(struct loop *loop, struct objstore *store, const struct engine_config *config)

@@ -70,6 +70,8 @@ struct engine_config {
  * 16,384; 64 segments. */
 void engine_config_defaults(struct engine_config *);
 
+#define HOLDER_TEXT_MAX 384 /* "host, pid 17, 127.0.0.1:10809, last heard of 4 s ago", as long as it can be */
+
 struct engine;
 
 /* Neither loop nor store nor host may go before the engine. */

@@ -37,10 +37,10 @@ struct export_info {
     uint64_t stored;  /* bytes stored for them, duplicates counted again */
     uint64_t objects; /* block objects its pages refer to, one counted once a page */
     uint32_t epoch, breaks;
-    bool read_only;   /* a snapshot: closed, and held by nobody */
-    bool closed;      /* cleanly; else there is a log to replay, which mapped and stored do not count */
-    bool held;        /* by a server that is not known to be dead; brief: that may be dead */
-    char holder[200]; /* "host, pid 17, 127.0.0.1:10809, last heard of 4 s ago"; empty when closed */
+    bool read_only; /* a snapshot: closed, and held by nobody */
+    bool closed;    /* cleanly; else there is a log to replay, which mapped and stored do not count */
+    bool held;      /* by a server that is not known to be dead; brief: that may be dead */
+    char holder[HOLDER_TEXT_MAX];   /* empty when closed */
     char control[CONTROL_PATH_MAX]; /* of a holder on this very machine that has one, else "" */
     struct export_info *next;
 };

@@ -148,7 +148,7 @@ def test_create_ls_info_rm(case):
     assert first["size"] == 3 << 39 and first["block_size"] == 65536 and first["object_size"] == MIB
     assert first["durable_writes"] is True and second["durable_writes"] is False
     assert second == {"name": "b", "size": 10 << 30, "block_size": 131072, "object_size": 4 * MIB,
-                      "durable_writes": False, "mapped": 0, "stored": 0, "objects": 0,
+                      "durable_writes": False, "mapped": 0, "stored": 0, "objects_at_most": 0,
                       "epoch": second["epoch"], "breaks": 0, "closed": True, "held": False, "holder": None}
     assert "size            10 GiB (10737418240 bytes)\n" in case.ashlar("info", "b")
     case.ashlar("rm", "b")

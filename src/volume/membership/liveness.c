@@ -74,8 +74,8 @@ static void describe(struct liveness *l, bool readable)
     const struct heartbeat *b = &l->beat;
     int n;
     if (readable)
-        n = snprintf(l->who, sizeof l->who, "%.64s, pid %lld%s%.80s", b->process.host,
-                     (long long)b->process.pid, b->addresses[0] ? ", " : "", b->addresses);
+        n = snprintf(l->who, sizeof l->who, "%s, pid %lld%s%s", b->process.host, (long long)b->process.pid,
+                     b->addresses[0] ? ", " : "", b->addresses);
     else
         n = snprintf(l->who, sizeof l->who, "server %s, whose heartbeat cannot be read", l->server_id);
     assert(n > 0 && (size_t)n < sizeof l->who);

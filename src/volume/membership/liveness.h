@@ -26,8 +26,8 @@ struct liveness {
 
     enum err err; /* OK; or what the store said (patience over), CANCELED */
     bool dead;
-    struct heartbeat beat; /* when there was one */
-    char who[200];         /* for people: "host, pid 17, 127.0.0.1:10809, last heard of 4 s ago" */
+    struct heartbeat beat;     /* when there was one */
+    char who[HOLDER_TEXT_MAX]; /* for people: "host, pid 17, 127.0.0.1:10809, last heard of 4 s ago" */
 
     struct objstore_req req; /* private from here */
     struct key key;
