@@ -20,8 +20,8 @@ void show_tree_walk(const struct export_info *first,
 /* One line a property. */
 void show_one(const struct export_info *, FILE *);
 
-/* name size block_size object_size durable_writes mapped stored objects_at_most epoch breaks closed held holder:
- * sizes are numbers of bytes, holder is null when nobody holds it. */
+/* name size block_size object_size durable_writes mapped stored objects_at_most epoch breaks closed held
+ * holder: sizes are numbers of bytes, holder is null when nobody holds it. */
 json_t *show_json(const struct export_info *);
 /* With id, created_ms, parent (null, or an object of name, id and snapshot, which is null when there was
  * none) and snapshots (an array of name, size, created_ms, mapped, stored and objects). */

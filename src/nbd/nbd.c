@@ -194,8 +194,8 @@ bool nbd_wants_input(const struct nbd *n)
     return input_bytes(n) < bytes;
 }
 
-/* Between calls short remains live in the stash, so that a connection at rest holds no buffer; long ones stay in
- * the buffer for as many connections as the pool allows, for all others in memory of their own size. */
+/* Between calls short remains live in the stash, so that a connection at rest holds no buffer; long ones stay
+ * in the buffer for as many connections as the pool allows, for all others in memory of their own size. */
 static void input_open(struct nbd *n)
 {
     uint32_t bytes = input_bytes(n);
@@ -246,8 +246,8 @@ bool input_drain(struct nbd *n)
 
 #define LARGE_BYTES (UINT32_C(32) << 10)
 
-/* How much to receive beside a payload: what can be used at once, or all there is room for where the pool lets it
- * be kept. */
+/* How much to receive beside a payload: what can be used at once, or all there is room for where the pool
+ * lets it be kept. */
 static uint32_t room_bytes(const struct nbd *n)
 {
     uint32_t free_bytes = NBD_RECEIVE_BYTES - n->end_at;

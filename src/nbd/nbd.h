@@ -9,9 +9,9 @@
  * Guarantees
  *   1. Whatever the client sends, memory is bounded: a receive buffer of NBD_RECEIVE_BYTES that is there
  *      only while it holds something, for at most NBD_RECEIVE_KEPT connections of a pool (all others receive
- *      no more than they can use at once, and keep an option's data at most), NBD_OUTPUT_HIGH bytes of replies beyond the one that reached it, what
- *      `take` and `admit` allowed, and the buffers that replies refer to (nbd_output_held). A length that
- *      was merely stated is never allocated.
+ *      no more than they can use at once, and keep an option's data at most), NBD_OUTPUT_HIGH bytes of
+ *      replies beyond the one that reached it, what `take` and `admit` allowed, and the buffers that replies
+ *      refer to (nbd_output_held). A length that was merely stated is never allocated.
  *   2. A request handed to `submit` is valid: known command and flags, inside the export, a change only
  *      where changes are allowed, at most NBD_PAYLOAD_MAX of payload either way. All others are answered
  *      here.

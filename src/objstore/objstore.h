@@ -68,8 +68,8 @@ struct objstore_req {
     void (*done)(struct objstore_req *);
 
     /* GET: `length` bytes from `offset`, or, with length 0, the whole object of at most `limit` bytes. An
-     * object that is larger than limit, ends before the range does, or is on a disk that again and again cannot
-     * read it, is CORRUPT. */
+     * object that is larger than limit, ends before the range does, or is on a disk that again and again
+     * cannot read it, is CORRUPT. */
     uint64_t offset;
     size_t length, limit;
 

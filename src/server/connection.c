@@ -228,8 +228,8 @@ void connection_pump_later(struct connection *c)
     loop_post(c->server->loop, &c->flush);
 }
 
-/* Who only sends nothing more still waits for answers to what it has sent; but no answer reaches who has closed
- * both directions, and a payload that is not all in the socket never comes. */
+/* Who only sends nothing more still waits for answers to what it has sent; but no answer reaches who has
+ * closed both directions, and a payload that is not all in the socket never comes. */
 static bool has_left(struct connection *c)
 {
     struct pollfd both = {.fd = c->fd};

@@ -5,7 +5,8 @@
 /* What a connection may have under way or unsent whatever others do. */
 #define ALWAYS_BYTES    (4 * KIB)
 #define ALWAYS_REQUESTS 4
-/* Who has no more than that shares SMALL_BYTES_MAX with those alike and does not wait for those who have more. */
+/* Who has no more than that shares SMALL_BYTES_MAX with those alike and does not wait for those who have
+ * more. */
 #define SMALL_BYTES     (256 * KIB)
 #define SMALL_BYTES_MAX (8 * MIB)
 #define REQUESTS_MAX    (8 * KIB) /* of all connections */

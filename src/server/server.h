@@ -8,8 +8,8 @@
  *   3. Stopping takes no new work, answers what is under way, and closes every export cleanly before
  *      `stopped`.
  *
- * Memory per connection: under 2 KiB at rest; whatever others do, 16 KiB of an option's data, four requests and
- * 4 KiB of replies that are on their way or not fetched. All connections together: 4 MiB received ahead
+ * Memory per connection: under 2 KiB at rest; whatever others do, 16 KiB of an option's data, four requests
+ * and 4 KiB of replies that are on their way or not fetched. All connections together: 4 MiB received ahead
  * (NBD_RECEIVE_KEPT), 8,192 requests, SERVER_REQUESTS_MAX of one; 8 MiB of replies of those who have up to
  * 256 KiB; and reply_bytes_max (or one reply) of all others, in turn, SERVER_REPLY_MAX (or one reply) of one.
  * Payloads are admitted by the volume.

@@ -1,6 +1,7 @@
 /* server_kit.h - a server on exports in memory, and clients of it that are written out byte by byte.
  *
- * setup and teardown are cmocka's; a test sets `config`, calls start and talks over sockets. One test at a time.
+ * setup and teardown are cmocka's; a test sets `config`, calls start and talks over sockets. One test at a
+ * time.
  */
 #ifndef TESTS_SERVER_KIT_H
 #define TESTS_SERVER_KIT_H

@@ -2,8 +2,8 @@
  * no loop, and may be called by several threads at once.
  *
  * Errors are answered to the request (its complaint included). ERR_HELD, which never leaves the store, means
- * that another process or thread has the key's lock just now: try again in a moment. CORRUPT with a complaint is
- * an I/O error, which may pass, too.
+ * that another process or thread has the key's lock just now: try again in a moment. CORRUPT with a complaint
+ * is an I/O error, which may pass, too.
  */
 #ifndef OBJSTORE_DIR_FS_H
 #define OBJSTORE_DIR_FS_H

@@ -62,8 +62,8 @@ static enum err open_root(struct fs *fs, struct complaint *c)
     return fs->root < 0 ? fs_failed(c, "opening the directory", fs->path, errno) : ERR_OK;
 }
 
-/* Whoever made the directory may not have synced what it is named in, up to where its file system is mounted. What
- * may not be opened here is left to those who may. */
+/* Whoever made the directory may not have synced what it is named in, up to where its file system is mounted.
+ * What may not be opened here is left to those who may. */
 static int sync_above(int root)
 {
     int fd = openat(root, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC), error = 0;
