@@ -14,6 +14,7 @@
 static atomic_int failing_reads, failing_file_syncs, failing_folder_syncs;
 static atomic_ulong failed_inode, synced_inode, touched_inode;
 static atomic_int touches;
+static atomic_int kept_fd = -1; /* of the last that failed, so that no other file gets its inode */
 
 static bool fails(atomic_int *left)
 {
@@ -42,6 +43,7 @@ static int sync_it(int fd, atomic_int *failing, long number)
 {
     if (fails(failing)) {
         atomic_store(&failed_inode, inode_of(fd));
+        close(atomic_exchange(&kept_fd, dup(fd)));
         errno = EIO;
         return -1;
     }
@@ -86,6 +88,7 @@ static int teardown(void **state)
 {
     (void)state;
     opened_finish(&o);
+    close(atomic_exchange(&kept_fd, -1));
     scratch_remove(path);
     return 0;
 }
