@@ -292,7 +292,7 @@ static void finish(struct request *r)
     if (open)
         request_answer(r);
     volume_req_finish(&r->volume);
-    status_finish(r);
+    block_status_finish(r);
     request_put(c->server, r);
     if (!open)
         connection_release(c);

@@ -57,8 +57,8 @@ void request_answer(struct request *); /* tells the client */
 
 /* BLOCK_STATUS (status.c): done from the loop, with the error in request->volume. */
 void request_status(struct request *, void (*done)(struct request *));
-void status_answer(struct request *);
-void status_finish(struct request *); /* frees; harmless on any other request */
+void block_status_answer(struct request *);
+void block_status_finish(struct request *); /* frees; harmless on any other request */
 
 /* -------------------------------------------------------------- connections */
 

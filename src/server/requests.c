@@ -81,7 +81,7 @@ void request_answer(struct request *r)
     else if (r->nbd.cmd == NBD_CMD_READ)
         answer_read(n, r);
     else if (r->nbd.cmd == NBD_CMD_BLOCK_STATUS)
-        status_answer(r);
+        block_status_answer(r);
     else
         nbd_reply(n, &r->nbd, NBD_OK);
 }

@@ -119,7 +119,7 @@ static void answer(struct nbd *n, struct request *r)
     nbd_status_end(n);
 }
 
-void status_answer(struct request *r)
+void block_status_answer(struct request *r)
 {
     struct nbd *n = &r->connection->nbd;
     if (r->volume.err)
@@ -128,7 +128,7 @@ void status_answer(struct request *r)
         answer(n, r);
 }
 
-void status_finish(struct request *r)
+void block_status_finish(struct request *r)
 {
     struct status *s = r->status;
     r->status = NULL;
