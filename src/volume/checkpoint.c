@@ -410,6 +410,11 @@ void checkpoint_consider(struct volume *v)
     }
 }
 
+bool checkpoint_refers_to_the_past(const struct volume *v, uint32_t turn)
+{
+    return v->checkpoint && v->checkpoint->hold && v->checkpoint->hold->turn < turn;
+}
+
 void checkpoint_stop(struct volume *v)
 {
     struct checkpoint *c = v->checkpoint;

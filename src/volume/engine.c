@@ -64,6 +64,7 @@ static void declared_dead(struct engine *e)
     LIST_EACH(&e->volumes, k)
     {
         struct volume *v = CONTAINER_OF(k, struct volume, link);
+        v->died = true;
         if (!v->opening && !v->snapshot)
             v->fenced = true;
     }

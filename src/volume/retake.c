@@ -1,5 +1,7 @@
 /* A fenced server takes a new epoch itself, where the manifest is still the one it wrote (DESIGN §4.6):
- * nothing is lost, nothing is counted. Otherwise the export is lost to it. */
+ * nothing is lost, nothing is counted. Otherwise the export is lost to it. It is lost as well when this
+ * server was declared dead and has something to log that refers to what was stored or found in a turn before
+ * the present one: the collector did not wait for it, and may have deleted that. */
 #include <assert.h>
 #include <stdio.h>
 
@@ -7,6 +9,7 @@
 #include "base/mark.h"
 #include "base/mem.h"
 #include "volume/log/replay.h"
+#include "volume/upload.h"
 #include "volume/volume_state.h"
 
 struct retake {
@@ -52,6 +55,8 @@ static void swapped(struct retake *r)
     checkpoint_consider(v);
     if (strcmp(v->manifest.owner, v->engine->server_id) != 0)
         retake_start(v, "this server was declared dead meanwhile");
+    else
+        v->died = false;
 }
 
 static void retake_get(struct retake *);
@@ -105,6 +110,47 @@ static void paused(struct timer *t)
         retake_get(r);
 }
 
+static bool is_past(const struct piece *p, uint32_t turn)
+{
+    return p && p->hold && p->hold->turn < turn;
+}
+
+static bool extents_refer_to_the_past(const struct extents *x, uint32_t turn)
+{
+    for (const struct extent *e = extents_from(x, 0); e; e = extents_next(e))
+        if (e->content.kind == CONTENT_PIECE && is_past(e->content.piece, turn))
+            return true;
+    return false;
+}
+
+static bool batch_refers_to_the_past(const struct batch *b, uint32_t turn)
+{
+    LIST_EACH(&b->uploads, k)
+    {
+        const struct upload *u = CONTAINER_OF(k, struct upload, link);
+        for (size_t i = 0; i < u->piece_count; i++)
+            if (is_past(u->pieces[i].stored, turn))
+                return true;
+    }
+    return extents_refer_to_the_past(&b->changes, turn);
+}
+
+/* What is to be logged or swapped in behind the end of the old log. */
+static bool refers_to_the_past(const struct volume *v, uint64_t end)
+{
+    uint32_t turn = v->engine->turn;
+    LIST_EACH(&v->batches, k)
+    {
+        const struct batch *b = CONTAINER_OF(k, struct batch, link);
+        bool logged = b->state >= BATCH_SENT && b->end_slot <= end;
+        if (!logged && batch_refers_to_the_past(b, turn))
+            return true;
+    }
+    return checkpoint_refers_to_the_past(v, turn) || extents_refer_to_the_past(&v->dirty, turn) ||
+           extents_refer_to_the_past(&v->queued, turn) || extents_refer_to_the_past(&v->logged, turn) ||
+           extents_refer_to_the_past(&v->folding, turn);
+}
+
 static void sealed(struct replay *p)
 {
     struct retake *r = CONTAINER_OF(p, struct retake, replay);
@@ -114,6 +160,9 @@ static void sealed(struct replay *p)
         r->state = RETAKE_PAUSE;
         r->pause.fire = paused;
         timer_start(r->volume->engine->loop, &r->pause, RETRY_NS);
+    } else if (r->volume->died && refers_to_the_past(r->volume, p->end)) {
+        mark_hit("retake-refers-to-the-past");
+        retake_end(r, true);
     } else {
         start_swap(r);
     }
@@ -159,6 +208,8 @@ void retake_poke(struct volume *v)
     }
     if (v->swapping || !log_stopped(v) || !v->engine->turns.fresh)
         return;
+    if (v->died && !list_empty(&v->write_backs))
+        return; /* each pokes when it is done */
     v->swapping = true;
     retake_get(r);
 }

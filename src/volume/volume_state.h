@@ -103,6 +103,7 @@ struct volume {
     bool closed;             /* the manifest says so */
     uint64_t taken_ns;       /* when the swap that made it ours was confirmed */
     bool trim_refused;       /* the last attempt to delete log records failed */
+    bool died;               /* this server was declared dead since it has taken the export */
     bool older_epochs_clean; /* their folders were listed and cleaned once */
     struct volume_close *close;
     uint64_t checkpoints, records_written;
@@ -167,7 +168,9 @@ void write_back_pressure(struct engine *); /* the write buffer fills: flush whoe
 void checkpoint_want(struct volume *);     /* starts one now, or when the one under way is done */
 void checkpoint_consider(struct volume *); /* starts one if the log or the inline budget asks for it */
 void checkpoint_poke(struct volume *);     /* what it waits for may have come about */
-void checkpoint_stop(struct volume *);     /* ends the one under way soon */
+/* One is open that began in an earlier turn of the collector. */
+bool checkpoint_refers_to_the_past(const struct volume *, uint32_t turn);
+void checkpoint_stop(struct volume *); /* ends the one under way soon */
 
 /* ----------------------------------------------------------------------- change.c */
 
