@@ -33,6 +33,7 @@ struct client {
     struct list ops;
     size_t in_flight;
     struct survey *survey; /* while READING */
+    struct copying *copying;
 };
 
 enum op_stage { OP_ADMISSION, OP_SUBMITTED, OP_DONE, OP_GONE /* its server died */ };

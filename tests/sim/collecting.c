@@ -62,11 +62,11 @@ static void removed(struct export_op *op)
     d->removing = false;
 }
 
-void process_remove(struct process *d, struct model_export *e)
+void process_remove(struct process *d, const char *name)
 {
     assert(d->state == PROCESS_UP && !d->removing);
     d->removing = true;
-    d->remove = (struct export_op){.engine = d->engine, .name = e->name, .done = removed};
+    d->remove = (struct export_op){.engine = d->engine, .name = name, .done = removed};
     server_enter(d->server);
     export_remove(&d->remove);
     server_leave(d->server);

@@ -9,7 +9,7 @@ void process_collect(struct process *, bool once, uint64_t patience_ns);
 void process_collect_stop(struct process *);
 
 /* Removes the export; d->removing is false again when that has ended with d->remove_err. */
-void process_remove(struct process *, struct model_export *);
+void process_remove(struct process *, const char *name); /* kept by the caller until it is done */
 
 /* What is in the bucket beside format, gc/state, manifests and heartbeats; NULL: nothing. */
 const char *bucket_leftover(struct bucket *);

@@ -45,7 +45,49 @@ struct model_export *model_export_create(struct sim *s, const char *name, const 
     snprintf(e->name, sizeof e->name, "%s", name);
     e->params = *p;
     list_init(&e->sessions);
+    list_init(&e->copies);
+    list_init(&e->children);
     lay_out(e, sparse);
+    return e;
+}
+
+void model_export_copied(struct model_export *e, const char *name, struct session *n, size_t least,
+                         size_t most)
+{
+    struct model_copy *c = must(calloc(1, sizeof *c));
+    snprintf(c->name, sizeof c->name, "%s", name);
+    c->session = n;
+    c->least = least;
+    c->most = most;
+    list_push(&e->copies, &c->link);
+}
+
+struct model_copy *model_export_any_copy(struct model_export *e)
+{
+    LIST_EACH(&e->copies, k)
+    if (!CONTAINER_OF(k, struct model_copy, link)->removing)
+        return CONTAINER_OF(k, struct model_copy, link);
+    return NULL;
+}
+
+struct model_export *model_export_fork(struct model_export *parent, const char *name, struct session *n,
+                                       size_t least, size_t most)
+{
+    struct model_export *e = must(malloc(sizeof *e));
+    *e = *parent;
+    snprintf(e->name, sizeof e->name, "%s", name);
+    list_init(&e->sessions);
+    list_init(&e->copies);
+    list_init(&e->children);
+    e->copy_count = 0;
+    e->grown = 0;
+    e->opens = e->opening = 0;
+    e->open_died = false;
+    e->origin = n;
+    e->origin_least = least;
+    e->origin_most = most;
+    memset(&e->link, 0, sizeof e->link);
+    list_push(&parent->children, &e->link);
     return e;
 }
 
@@ -65,6 +107,10 @@ static void session_free(struct session *n)
 void model_export_destroy(struct model_export *e)
 {
     struct link *k;
+    while ((k = list_pop(&e->children)))
+        model_export_destroy(CONTAINER_OF(k, struct model_export, link));
+    while ((k = list_pop(&e->copies)))
+        free(CONTAINER_OF(k, struct model_copy, link));
     while ((k = list_pop(&e->sessions)))
         session_free(CONTAINER_OF(k, struct session, link));
     free(e);
@@ -230,6 +276,7 @@ void session_durable(struct session *n, size_t changes)
 
 struct cut {
     const struct session *before;
+    size_t least, most; /* the prefixes that are allowed */
     const uint8_t *image, *unreadable;
     uint8_t *state, *allocated;
     size_t first, last;        /* prefixes that fit; first > last: none */
@@ -251,7 +298,7 @@ static void cut_try(struct cut *c, size_t prefix)
 {
     size_t n = c->before->export->model_bytes;
     bool still = c->hint < n && c->state[c->hint] != c->image[c->hint] &&
-                 !(c->unreadable && c->unreadable[c->hint]) && prefix > c->before->durable;
+                 !(c->unreadable && c->unreadable[c->hint]) && prefix > c->least;
     size_t differs = still ? c->hint : first_difference(c, n);
     c->hint = differs;
     if (differs < n) {
@@ -277,7 +324,7 @@ static void cut_find(struct cut *c)
     memcpy(c->state, b->base, n);
     memcpy(c->allocated, b->base_allocated, n);
     for (size_t i = 0; i <= b->change_count; i++) {
-        if (i >= b->durable)
+        if (i >= c->least && i <= c->most)
             cut_try(c, i);
         if (i < b->change_count)
             change_apply(b->export, &b->changes[i], c->state, c->allocated);
@@ -363,7 +410,11 @@ static void check_against(struct session *n, struct session *before, const uint8
                           const uint8_t *holes, const uint8_t *unreadable)
 {
     merge_unreadable(n, before, unreadable);
-    struct cut c = {.before = before, .image = image, .unreadable = n->unreadable};
+    struct cut c = {.before = before,
+                    .least = before->durable,
+                    .most = SIZE_MAX,
+                    .image = image,
+                    .unreadable = n->unreadable};
     cut_find(&c);
     if (c.first == SIZE_MAX)
         fail_cut(n, &c);
@@ -375,6 +426,28 @@ static void check_against(struct session *n, struct session *before, const uint8
     before->cut_max = MIN(before->cut_max, c.last);
     if (c.last < before->change_count)
         mark_hit("sim.cut_in_mid_history");
+    free(c.state);
+    free(c.allocated);
+}
+
+/* A fork's first session holds what its parent's session held at one moment. */
+static void check_against_origin(struct session *n, const uint8_t *image, const uint8_t *holes,
+                                 const uint8_t *unreadable)
+{
+    const struct model_export *e = n->export;
+    merge_unreadable(n, e->origin, unreadable);
+    struct cut c = {.before = e->origin,
+                    .least = e->origin_least,
+                    .most = e->origin_most,
+                    .image = image,
+                    .unreadable = n->unreadable};
+    cut_find(&c);
+    sim_trace(e->sim, "%s: must hold %zu to %zu changes of epoch %u", e->name, c.least, c.most,
+              e->origin->epoch);
+    if (c.first == SIZE_MAX)
+        fail_cut(n, &c);
+    adopt_allocated(n, &c, holes);
+    mark_hit("sim.fork_checked");
     free(c.state);
     free(c.allocated);
 }
@@ -406,6 +479,8 @@ void session_verify(struct session *n, const uint8_t *image, const uint8_t *hole
     struct session *before = place(n);
     if (before)
         check_against(n, before, image, holes, unreadable);
+    else if (e->origin)
+        check_against_origin(n, image, holes, unreadable);
     else if (!bytes_are_zero(image, bytes))
         sim_fail(e->sim, "%s: a new export is not empty", e->name);
     n->base = must(malloc(bytes + 1));

@@ -30,17 +30,32 @@ struct island {
 struct model_export {
     struct link link;
     struct sim *sim;
-    char name[64];
+    char name[80];
     struct export_params params;
     struct island islands[ISLANDS_MAX];
     size_t island_count, model_bytes;
-    struct list sessions; /* verified ones, by epoch */
-    uint64_t stamps;      /* the last sequence number written */
-    uint64_t opens;       /* attempts to take it */
-    uint64_t opening;     /* those under way */
+    struct list sessions;    /* verified ones, by epoch */
+    struct list copies;      /* struct model_copy: snapshots that were answered */
+    struct list children;    /* struct model_export.link: forks, ours */
+    unsigned copy_count;     /* attempts */
+    uint64_t growing, grown; /* the largest size that was asked for; that was answered */
+    /* Of a fork: its first session starts from so many changes of that session's history. */
+    struct session *origin;
+    size_t origin_least, origin_most;
+    uint64_t stamps;  /* the last sequence number written */
+    uint64_t opens;   /* attempts to take it */
+    uint64_t opening; /* those under way */
     bool removed;
     bool open_died;   /* one ended with its server: what it sent may still arrive */
     unsigned trouble; /* objects of it (or of anybody) were spoiled on purpose: CORRUPT is allowed */
+};
+
+struct model_copy {
+    struct link link;
+    char name[80];
+    struct session *session;
+    size_t least, most; /* it holds so many of the session's changes */
+    bool removing;      /* somebody has begun to remove it */
 };
 
 struct change {
@@ -74,6 +89,14 @@ struct session {
 struct model_export *model_export_create(struct sim *, const char *name, const struct export_params *,
                                          bool sparse);
 void model_export_destroy(struct model_export *);
+/* A snapshot of that name was answered. */
+void model_export_copied(struct model_export *, const char *name, struct session *, size_t least,
+                         size_t most);
+/* One that nobody is removing; NULL: none. */
+struct model_copy *model_export_any_copy(struct model_export *);
+/* A fork of that name; it lives as long as its parent. */
+struct model_export *model_export_fork(struct model_export *, const char *name, struct session *,
+                                       size_t least, size_t most);
 
 struct session *session_create(struct model_export *, size_t server);
 void session_destroy(struct session *); /* only when it was never verified */

@@ -7,6 +7,7 @@
 #include "base/bytes.h"
 #include "base/mark.h"
 #include "bucket.h"
+#include "copying.h"
 #include "survey.h"
 
 static void *must(void *p)
@@ -71,6 +72,7 @@ static void died(struct server *v)
             c->export->open_died = true;
         }
         client_forget_ops(c);
+        client_copy_forget(c);
         c->died = true;
         client_end(c, ERR_CANCELED);
     }
@@ -227,7 +229,8 @@ static void opened(struct volume_open *o)
     c->session->breaks = info.breaks;
     c->session->open_number = c->open_number;
     c->session->rivals = c->rivals || e->opening;
-    if (info.size != e->params.size || info.block_size != e->params.block_size)
+    if (info.size < MAX(e->params.size, e->grown) || info.size > MAX(e->params.size, e->growing) ||
+        info.block_size != e->params.block_size)
         sim_fail(e->sim, "%s is not what was created", e->name);
     c->state = CLIENT_READING;
     survey_start(c);

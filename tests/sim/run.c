@@ -8,6 +8,7 @@
 #include "base/mark.h"
 #include "bucket.h"
 #include "collecting.h"
+#include "copying.h"
 #include "coverage.h"
 #include "process.h"
 #include "seal.h"
@@ -15,6 +16,7 @@
 
 #define MACHINES_MAX 3
 #define EXPORTS_MAX  3
+#define COPIES_MAX   12 /* of one export */
 
 bool run_small;
 
@@ -31,6 +33,7 @@ struct run {
     size_t past_count;
     unsigned busy;     /* per mille of steps at which somebody submits */
     unsigned restless; /* per million of steps: closing, opening elsewhere, stopping */
+    unsigned copies;   /* per million of steps: somebody takes a snapshot, forks, removes one, grows it */
     unsigned collects; /* per million of steps: somebody begins to collect */
     uint64_t goal;     /* requests */
     bool settling;     /* nothing new is begun */
@@ -75,6 +78,7 @@ static void run_init(struct run *r, uint64_t seed)
     r->busy = 20 + (unsigned)prng_below(&r->rng, 600);
     r->restless = prng_below(&r->rng, 3) ? (unsigned)prng_below(&r->rng, 2000) : 0;
     r->goal = 100 + prng_below(&r->rng, 500);
+    r->copies = !run_small && prng_below(&r->rng, 2) ? (unsigned)prng_below(&r->rng, 4000) : 0;
     if (!run_small && prng_below(&r->rng, 4)) {
         r->collects = 200 + (unsigned)prng_below(&r->rng, 8000);
         r->workload.recurring = (unsigned)prng_below(&r->rng, 700);
@@ -152,6 +156,14 @@ static bool owned_by_anybody(const struct run *r, const struct model_export *e)
     return false;
 }
 
+static void copy_something(struct run *r, struct process *d)
+{
+    struct client *c = client_of(d, r->exports[prng_below(&r->rng, r->export_count)]);
+    if (c && c->state == CLIENT_OPEN && !c->lost && c->session->verified && !c->copying &&
+        c->export->copy_count < COPIES_MAX)
+        client_copy(c, (enum copying_verb)prng_below(&r->rng, COPYING_VERBS));
+}
+
 static void people(struct run *r)
 {
     size_t m = prng_below(&r->rng, r->machine_count);
@@ -175,6 +187,8 @@ static void people(struct run *r)
     for (size_t i = 0; i < r->export_count && d->server->alive; i++)
         if (chance(r, 20000) && !owned_by_anybody(r, r->exports[i]) && !client_of(d, r->exports[i]))
             process_open(d, r->exports[i]);
+    if (d->server->alive && chance(r, r->copies))
+        copy_something(r, d);
     if (r->collects && d->server->alive && !d->collecting && chance(r, r->collects))
         process_collect(d, prng_below(&r->rng, 3) == 0, sim_spread(r->sim, 5 * NS_PER_S, 600 * NS_PER_S));
     if (d->server->alive && d->collecting && chance(r, r->restless))
@@ -402,21 +416,56 @@ static bool remover_rests(void *ctx)
     return !d->removing;
 }
 
+/* Every snapshot is forked; then every fork is opened, and holds what it must. */
+static void check_copies(struct run *r, struct process *d, struct model_export *e)
+{
+    LIST_EACH(&e->copies, k)
+    {
+        const struct model_copy *copy = CONTAINER_OF(k, struct model_copy, link);
+        if (copy->removing)
+            continue;
+        process_fork(d, e, copy);
+        must_end(r, remover_rests, d, "a snapshot is still being forked");
+        if (d->remove.err)
+            sim_fail(r->sim, "%s: its snapshot %s cannot be forked: %s (%s)", e->name, copy->name,
+                     err_text(d->remove.err), d->remove.complaint.text);
+        mark_hit("sim.snapshot_forked");
+    }
+    LIST_EACH(&e->children, k)
+    open_again(r, d, CONTAINER_OF(k, struct model_export, link));
+}
+
+static void remove_export(struct run *r, struct process *d, const char *name, bool must_be)
+{
+    for (int tries = 0; tries < 100; tries++) {
+        process_remove(d, name);
+        must_end(r, remover_rests, d, "an export is still being removed");
+        if (d->remove.err == ERR_OK || (d->remove.err == ERR_NOTFOUND && !must_be))
+            return;
+        sim_run_for(r->sim, 10 * NS_PER_S);
+    }
+    sim_fail(r->sim, "%s: cannot be removed: %s (%s)", name, err_text(d->remove.err),
+             d->remove.complaint.text);
+}
+
+/* With its forks, those that were not answered as well. */
+static void remove_family(struct run *r, struct process *d, struct model_export *e)
+{
+    char name[COPY_NAME_MAX];
+    remove_export(r, d, e->name, true);
+    LIST_EACH(&e->children, k)
+    remove_export(r, d, CONTAINER_OF(k, struct model_export, link)->name, true);
+    for (unsigned i = 1; i <= e->copy_count; i++) {
+        copy_name(e, i, name);
+        remove_export(r, d, name, false);
+    }
+}
+
 /* All exports removed: collected, nothing is left. */
 static void empty_the_bucket(struct run *r, struct process *d)
 {
-    for (size_t i = 0; i < r->export_count; i++) {
-        for (int tries = 0; i < r->export_count && tries < 100; tries++) {
-            process_remove(d, r->exports[i]);
-            must_end(r, remover_rests, d, "an export is still being removed");
-            if (d->remove.err == ERR_OK)
-                break;
-            sim_run_for(r->sim, 10 * NS_PER_S);
-        }
-        if (d->remove.err)
-            sim_fail(r->sim, "%s: cannot be removed: %s (%s)", r->exports[i]->name, err_text(d->remove.err),
-                     d->remove.complaint.text);
-    }
+    for (size_t i = 0; i < r->export_count; i++)
+        remove_family(r, d, r->exports[i]);
     for (int round = 0; round < 2; round++) {
         process_collect(d, false, 60 * NS_PER_S);
         must_end(r, collector_rests, d, "a collector is still at work");
@@ -459,6 +508,8 @@ static void heal_and_check(struct run *r)
         sim_fail(r->sim, "the last server cannot join");
     for (size_t i = 0; i < r->export_count; i++)
         open_again(r, d, r->exports[i]);
+    for (size_t i = 0; i < r->export_count; i++)
+        check_copies(r, d, r->exports[i]);
     if (r->collects)
         empty_the_bucket(r, d);
     stop_all(r);

@@ -322,7 +322,7 @@ static bool remover_rests(void *ctx)
 
 void script_remove(struct script *t, struct process *d, struct model_export *e)
 {
-    process_remove(d, e);
+    process_remove(d, e->name);
     wait_for(t, remover_rests, d, "removed");
     expect(t, d->remove.err == ERR_OK);
     e->removed = true;

@@ -513,6 +513,18 @@ void collect_cancel(struct collect *q)
     (void)q;
 }
 
+void export_fork(struct export_op *op)
+{
+    (void)op;
+    assert(!"the toy forks nothing");
+}
+
+void volume_change(struct volume_change *c)
+{
+    (void)c;
+    assert(!"the toy takes no snapshots");
+}
+
 void export_remove(struct export_op *op)
 {
     (void)op;
