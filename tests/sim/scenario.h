@@ -13,7 +13,8 @@ struct scenario {
 
 /* Each file of scenarios ends with one of these; the last has no name. */
 extern const struct scenario scenarios_fencing[], scenarios_takeover[], scenarios_manifest[], scenarios_log[],
-    scenarios_data[], scenarios_breaks[], scenarios_meetings[], scenarios_collection[], scenarios_memory[];
+    scenarios_data[], scenarios_copies[], scenarios_breaks[], scenarios_meetings[], scenarios_collection[],
+    scenarios_memory[];
 
 void scenario_list(void);
 /* "all" or a name; what main returns. */
