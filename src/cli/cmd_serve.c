@@ -10,6 +10,7 @@
 #include "cli/command.h"
 #include "cli/export_run.h"
 #include "cli/serve.h"
+#include "cli/serve_gc.h"
 #include "server/address.h"
 
 #define DEMO "demo" /* what the lines that attach show when no other name offers itself */
@@ -41,6 +42,9 @@ static const struct option_spec specs[] = {
     {.name = "lease-ttl", .value = "TIME", .kind = OPTION_DURATION, .at = AT(lease_ttl),
      .fallback = "30s", .min = 3 * NS_PER_S, .max = 3600 * NS_PER_S,
      .help = "a server that was silent for so long counts as dead to the others"},
+    {.name = "gc-interval", .value = "TIME", .kind = OPTION_DURATION, .at = AT(gc_interval),
+     .fallback = "24h", .max = 365 * 24 * 3600 * NS_PER_S,
+     .help = "collect garbage when nobody has for so long; 0: never"},
     {.name = "pid-file", .value = "FILE", .kind = OPTION_TEXT, .at = AT(pid_file),
      .help = "holds the process id while the server runs"},
     {.name = "ready-fd", .value = "N", .kind = OPTION_NUMBER, .at = AT(ready_fd),
@@ -53,6 +57,7 @@ struct serve {
     struct serve_options *options;
     struct runtime runtime;
     struct server *server;
+    struct serve_gc gc;
     struct export_params auto_create;
     int inherited[SERVE_INHERITED_MAX];
     size_t inherited_count;
@@ -215,11 +220,14 @@ static int serve(struct serve *s)
         add_address(addresses, sizeof addresses, server_address(s->server, i));
     engine_set_addresses(s->runtime.engine, addresses);
     server_start(s->server);
+    serve_gc_start(&s->gc, &s->runtime, s->options->read_only ? 0 : s->options->gc_interval);
     int status = announce(s, example);
     if (status)
         server_stop(s->server, stopped, s);
     runtime_wait(&s->runtime);
     s->runtime.interrupted = NULL;
+    if (s->clean)
+        serve_gc_stop(&s->gc);
     log_totals(s);
     if (s->options->pid_file)
         unlink(s->options->pid_file);

@@ -12,7 +12,7 @@
 struct serve_options {
     struct option_list listen;
     uint64_t auto_create;
-    uint64_t cache_size, write_buffer, inline_buffer, flush_interval, lease_ttl;
+    uint64_t cache_size, write_buffer, inline_buffer, flush_interval, lease_ttl, gc_interval;
     bool read_only;
     const char *default_export;
     const char *pid_file;

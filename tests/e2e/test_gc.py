@@ -3,7 +3,7 @@
 import random
 
 import clients
-from harness import limit, on, quick
+from harness import limit, on, quick, until
 
 
 def stored(store):
@@ -69,3 +69,18 @@ def test_beside_a_live_server(case):
     server.start()
     with clients.connect(server.uri("disk")) as handle:
         assert handle.pread(4 << 20, 0) == content
+
+
+@on("dir", "rgw")
+@limit(120)
+def test_a_server_collects_by_itself(case):
+    case.ashlar("import", image(case, "gone.img", 4, 8 << 20), "gone")
+    server = case.server("--gc-interval", "1s", "--lease-ttl", "3s", auto_create="64M")
+    with clients.connect(server.uri("disk")) as handle:
+        handle.pwrite(b"k" * 65536, 0)
+        handle.flush()
+        before = stored(case.store)[1]
+        case.ashlar("rm", "gone")
+        until(lambda: stored(case.store)[1] < before - (7 << 20), 60, "what was removed is gone")
+        assert handle.pread(65536, 0) == b"k" * 65536
+    server.stop()
