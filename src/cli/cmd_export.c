@@ -6,6 +6,7 @@
 #include "cli/command.h"
 #include "cli/export_run.h"
 #include "cli/exporter.h"
+#include "cli/increment.h"
 #include "cli/volume_run.h"
 
 struct finishing {
@@ -71,6 +72,27 @@ static int transfer(struct exporter *x, struct runtime *r, const struct invocati
     return status;
 }
 
+struct export_options {
+    const char *since;
+};
+
+/* clang-format off */
+static const struct option_spec specs[] = {
+    {.name = "since", .value = "NAME@SNAPSHOT", .kind = OPTION_TEXT,
+     .at = offsetof(struct export_options, since),
+     .help = "only what makes NAME of that, as a stream; `nothing`: all of it"},
+};
+/* clang-format on */
+
+static int check_since(const char *since, const char *name)
+{
+    if (!strchr(name, '@') || (strcmp(since, SINCE_NOTHING) != 0 && !strchr(since, '@')))
+        return misuse(
+            "export: --since is from one snapshot to another: both are NAME@SNAPSHOT, and the first may be "
+            "`nothing`");
+    return strchr(since, '@') ? volume_name_status(since) : STATUS_DONE;
+}
+
 static int run_in(struct runtime *r, const struct invocation *v)
 {
     const char *name = v->arguments[0];
@@ -94,15 +116,21 @@ static int run_in(struct runtime *r, const struct invocation *v)
 
 static int run(const struct invocation *v)
 {
+    const struct export_options *o = v->options;
     struct complaint c = {.text = ""};
     int status = volume_name_status(v->arguments[0]);
+    if (!status && o->since)
+        status = check_since(o->since, v->arguments[0]);
     if (!status && target_check(v->arguments[1], &c))
         status = fail("export: %s", c.text);
     if (status)
         return status;
     struct runtime r;
     status = runtime_open(&r, v->store, RUNTIME_WRITE, NULL);
-    return status ? status : runtime_close(&r, run_in(&r, v));
+    if (status)
+        return status;
+    return runtime_close(&r, o->since ? increment_export(&r, o->since, v->arguments[0], v->arguments[1])
+                                      : run_in(&r, v));
 }
 
 const struct command export_command = {
@@ -112,7 +140,12 @@ const struct command export_command = {
     .details = "Writes the content of the export NAME to FILE: a file (sparse, replaced if it is there), a\n"
                "block device or, as -, standard output. An export that a live server has open is refused:\n"
                "read it through that server, for instance with nbdcopy. NAME@SNAPSHOT is a snapshot, which\n"
-               "can be read whoever has the export open.\n",
+               "can be read whoever has the export open.\n"
+               "With --since FILE is a stream with checksums that holds only what differs between two\n"
+               "snapshots; import --apply makes the second of the first, here or elsewhere.\n",
+    .specs = specs,
+    .spec_count = COUNT_OF(specs),
+    .options_bytes = sizeof(struct export_options),
     .log_level = LOG_WARN,
     .run = run,
 };

@@ -3,13 +3,14 @@
 
 #include "base/bytes.h"
 #include "base/mem.h"
+#include "cli/apply.h"
 #include "cli/command.h"
 #include "cli/export_run.h"
 #include "cli/importer.h"
 #include "cli/volume_run.h"
 
 struct import_options {
-    bool force;
+    bool force, apply;
     uint64_t size, block_size, object_size;
 };
 
@@ -18,6 +19,8 @@ struct import_options {
 static const struct option_spec specs[] = {
     {.name = "force", .kind = OPTION_SWITCH, .at = AT(force),
      .help = "replace an export of that name; it is removed before the import begins"},
+    {.name = "apply", .kind = OPTION_SWITCH, .at = AT(apply),
+     .help = "FILE is a stream that export --since has made: change NAME from its base to what it says"},
     {.name = "size", .value = "SIZE", .kind = OPTION_SIZE, .at = AT(size), .min = 1,
      .help = "of the disk: needed for a stream, else at least that of FILE"},
     {.name = "block-size", .value = "SIZE", .kind = OPTION_SIZE, .at = AT(block_size),
@@ -138,8 +141,24 @@ static int run_with_source(struct import *i, const struct invocation *v)
     return runtime_close(&i->runtime, status);
 }
 
+static int run_apply(const struct invocation *v)
+{
+    const struct import_options *o = v->options;
+    int status = export_name_status(v->arguments[1]);
+    if (!status && (o->force || o->size))
+        status = misuse(
+            "import: --apply changes an export as its stream says; --force and --size do not go with it");
+    if (status)
+        return status;
+    struct runtime r;
+    status = runtime_open(&r, v->store, RUNTIME_WRITE, NULL);
+    return status ? status : runtime_close(&r, apply_stream(&r, v->arguments[0], v->arguments[1]));
+}
+
 static int run(const struct invocation *v)
 {
+    if (((const struct import_options *)v->options)->apply)
+        return run_apply(v);
     struct import *i = MEM_NEW(struct import);
     struct complaint c = {.text = ""};
     i->name = v->arguments[1];
@@ -158,10 +177,13 @@ const struct command import_command = {
     .name = "import",
     .arguments = {"FILE", "NAME"},
     .summary = "make a disk from an image",
-    .details = "Creates the export NAME from FILE: a raw image, a block device or, as -, standard input.\n"
-               "What is zero or a hole in FILE takes no space in the store, and blocks that are there twice\n"
-               "are stored once. An import that fails or is interrupted removes what it wrote, and says so\n"
-               "where it cannot.\n",
+    .details =
+        "Creates the export NAME from FILE: a raw image, a block device or, as -, standard input.\n"
+        "What is zero or a hole in FILE takes no space in the store, and blocks that are there twice\n"
+        "are stored once. An import that fails or is interrupted removes what it wrote, and says so\n"
+        "where it cannot.\n"
+        "With --apply FILE is a stream of export --since: NAME must hold the snapshot it is based on,\n"
+        "unchanged, and afterwards has the one it leads to. Broken off, it is given again.\n",
     .specs = specs,
     .spec_count = COUNT_OF(specs),
     .options_bytes = sizeof(struct import_options),

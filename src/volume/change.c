@@ -83,11 +83,20 @@ bool changes_need_swap(const struct list *changes)
     return false;
 }
 
+static enum err add_snapshot(const struct volume *v, struct volume_change *c, struct manifest *next)
+{
+    enum err err =
+        manifest_add_snapshot(next, v->name, c->name, loop_wall_ms(v->engine->loop), &c->complaint);
+    if (!err && c->id)
+        memcpy(manifest_snapshot(next, c->name)->id, c->id, ID_HEX);
+    return err;
+}
+
 static enum err make(const struct volume *v, struct volume_change *c, struct manifest *next)
 {
     switch (c->verb) {
     case VOLUME_SNAPSHOT:
-        return manifest_add_snapshot(next, v->name, c->name, loop_wall_ms(v->engine->loop), &c->complaint);
+        return add_snapshot(v, c, next);
     case VOLUME_REMOVE_SNAPSHOT:
         return manifest_remove_snapshot(next, v->name, c->name, &c->complaint);
     case VOLUME_RESIZE:

@@ -62,6 +62,7 @@ static bool take_in(struct pinned *p, const struct manifest *m)
     p->params = m->params;
     p->params.size = p->size;
     p->breaks = m->breaks;
+    memcpy(p->snapshot_id, s ? s->id : "", s ? sizeof s->id : 1);
     memcpy(p->export_id, m->id, sizeof p->export_id);
     forget_names(p);
     p->names = m->snapshot_count ? MEM_ARRAY(char *, m->snapshot_count) : NULL;

@@ -26,7 +26,7 @@ struct pinned {
     uint64_t size;
     int64_t created_ms; /* of the snapshot, or of the export */
     struct export_params params;
-    char export_id[ID_HEX];
+    char export_id[ID_HEX], snapshot_id[ID_HEX];
     uint32_t breaks;
     char **names; /* of the export's snapshots, until it is dropped */
     size_t name_count;

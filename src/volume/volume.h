@@ -235,6 +235,7 @@ struct volume_change {
     struct volume *volume;
     enum volume_change_verb verb;
     const char *name; /* of the snapshot; the caller's until done */
+    const char *id;   /* SNAPSHOT: 32 hex digits, of one elsewhere that holds the same bytes; NULL: its own */
     uint64_t size;    /* RESIZE: volume_info says so when it is done. New requests may then reach so far */
     bool shrink;      /* RESIZE: to less as well. The caller is the only user, no request reaches past the new
                        * size any more, and what lies there was trimmed */

@@ -142,10 +142,12 @@ static json_t *snapshots_encode(const struct manifest *m)
     json_t *array = checked(json_array());
     for (size_t i = 0; i < m->snapshot_count; i++) {
         const struct manifest_snapshot *s = &m->snapshots[i];
-        json_array_append_new(
-            array,
+        json_t *o =
             checked(json_pack("{s:s, s:I, s:I, s:o}", "name", s->name, "size", number(s->size), "created_ms",
-                              (json_int_t)s->created_ms, "root", root_encode(&s->root))));
+                              (json_int_t)s->created_ms, "root", root_encode(&s->root)));
+        if (s->id[0])
+            json_object_set_new(o, "id", checked(json_string(s->id)));
+        json_array_append_new(array, o);
     }
     return array;
 }
@@ -212,6 +214,8 @@ static void read_snapshots(const struct reader *r, struct manifest *m)
         m->snapshots[i].size = (uint64_t)read_int(&in, "size", 1, INT64_MAX);
         m->snapshots[i].created_ms = read_int(&in, "created_ms", INT64_MIN, INT64_MAX);
         read_root(&root, &m->snapshots[i].root);
+        if (json_object_get(in.object, "id"))
+            read_hex(&in, "id", ID_HEX - 1, false, m->snapshots[i].id);
     }
 }
 

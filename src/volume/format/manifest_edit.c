@@ -1,6 +1,8 @@
 /* Parts of a manifest: its table of snapshots, its parent. */
+#include <stdio.h>
 #include <string.h>
 
+#include "base/bytes.h"
 #include "base/mem.h"
 #include "volume/format/manifest.h"
 
@@ -10,6 +12,17 @@ struct manifest_snapshot *manifest_snapshot(const struct manifest *m, const char
         if (strcmp(m->snapshots[i].name, name) == 0)
             return &m->snapshots[i];
     return NULL;
+}
+
+/* No two are the same: an export has its own, and a name in it can be taken twice only at another time or
+ * from another version of the manifest. */
+static void make_id(const struct manifest *m, struct manifest_snapshot *s)
+{
+    char text[2 * ID_HEX + EXPORT_NAME_MAX + 100];
+    int n = snprintf(text, sizeof text, "snapshot %s %s %llu %lld %s", m->id, m->nonce,
+                     (unsigned long long)m->serial, (long long)s->created_ms, s->name);
+    struct sha256 hash = sha256_of(text, (size_t)n);
+    hex_encode(hash.bytes, (ID_HEX - 1) / 2, s->id);
 }
 
 enum err manifest_add_snapshot(struct manifest *m, const char *export, const char *name, int64_t created_ms,
@@ -24,8 +37,10 @@ enum err manifest_add_snapshot(struct manifest *m, const char *export, const cha
         return complain(c, ERR_INVALID, "export %s has %u snapshots, and can have no more: remove some first",
                         export, MANIFEST_SNAPSHOTS_MAX);
     m->snapshots = mem_realloc(m->snapshots, (m->snapshot_count + 1) * sizeof *m->snapshots);
-    m->snapshots[m->snapshot_count++] = (struct manifest_snapshot){
+    struct manifest_snapshot *s = &m->snapshots[m->snapshot_count++];
+    *s = (struct manifest_snapshot){
         .name = mem_strdup(name), .size = m->params.size, .created_ms = created_ms, .root = m->root};
+    make_id(m, s);
     return ERR_OK;
 }
 
