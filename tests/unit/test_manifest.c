@@ -55,8 +55,12 @@ static struct manifest random_manifest(struct prng *p, size_t segments, size_t s
     for (size_t i = 0; i < snapshots; i++) {
         char name[64];
         snprintf(name, sizeof name, "snap \"%zu\" \xc3\xa9/\\", i);
-        m.snapshots[i] = (struct manifest_snapshot){mem_strdup(name), prng_next(p) >> 1 | 1, (int64_t)i,
-                                                    random_root(p, 6)};
+        m.snapshots[i] = (struct manifest_snapshot){.name = mem_strdup(name),
+                                                    .size = prng_next(p) >> 1 | 1,
+                                                    .created_ms = (int64_t)i,
+                                                    .root = random_root(p, 6)};
+        if (i % 2)
+            random_hex(p, m.snapshots[i].id, 32);
     }
     return m;
 }
@@ -95,7 +99,8 @@ static void same_manifest(const struct manifest *a, const struct manifest *b)
     for (size_t i = 0; i < a->snapshot_count; i++) {
         assert_string_equal(a->snapshots[i].name, b->snapshots[i].name);
         assert_true(a->snapshots[i].size == b->snapshots[i].size &&
-                    a->snapshots[i].created_ms == b->snapshots[i].created_ms);
+                    a->snapshots[i].created_ms == b->snapshots[i].created_ms &&
+                    strcmp(a->snapshots[i].id, b->snapshots[i].id) == 0);
         same_root(&a->snapshots[i].root, &b->snapshots[i].root);
     }
 }

@@ -28,7 +28,6 @@ struct manifest_snapshot {
     uint64_t size;
     int64_t created_ms;
     struct map_root root;
-    char id
     char id[ID_HEX]; /* of what it holds: two with the same one hold the same bytes; "": unknown */
 };
 
