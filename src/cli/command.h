@@ -32,8 +32,8 @@ struct command {
 };
 
 extern const struct command serve_command, create_command, ls_command, info_command, snapshot_command,
-    fork_command, rollback_command, resize_command, rm_command, import_command, export_command, diff_command,
-    gc_command;
+    fork_command, rollback_command, resize_command, rm_command, import_command, export_command, check_command,
+    diff_command, gc_command;
 
 /* "ashlar: sentence" on standard error; returns the status, so that callers can `return fail(...)`. */
 PRINTF(1, 2) int fail(const char *fmt, ...);   /* STATUS_FAILED */

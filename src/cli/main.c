@@ -13,7 +13,7 @@
 static const struct command *const commands[] = {
     &serve_command,  &create_command,   &ls_command,     &info_command, &snapshot_command,
     &fork_command,   &rollback_command, &resize_command, &rm_command,   &import_command,
-    &export_command, &diff_command,     &gc_command,
+    &export_command, &check_command,    &diff_command,   &gc_command,
 };
 
 struct common_options {
