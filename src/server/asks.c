@@ -372,7 +372,7 @@ static void ask_submit(struct nbd *n, struct nbd_request *q)
     c->server->under_way++;
     c->promised += r->reply_bytes;
     if (q->cmd == NBD_CMD_BLOCK_STATUS)
-        request_status(r, finish);
+        block_status_submit(r, finish);
     else
         volume_submit(v, &r->volume);
 }

@@ -56,7 +56,7 @@ void request_translate(struct request *);
 void request_answer(struct request *); /* tells the client */
 
 /* BLOCK_STATUS (status.c): done from the loop, with the error in request->volume. */
-void request_status(struct request *, void (*done)(struct request *));
+void block_status_submit(struct request *, void (*done)(struct request *));
 void block_status_answer(struct request *);
 void block_status_finish(struct request *); /* frees; harmless on any other request */
 

@@ -5,6 +5,9 @@
 #include "base/mem.h"
 #include "server/private.h"
 
+#define SECTOR         512u
+#define ENOUGH_FOR_ONE 8u /* segments that a first extent may be made of */
+
 /* The questions of one request: what is allocated, then what differs from each base; for the depth, from
  * the last one. */
 struct status {
@@ -26,7 +29,7 @@ static void part_done(struct volume_req *v)
     s->done(s->request);
 }
 
-void request_status(struct request *r, void (*done)(struct request *))
+void block_status_submit(struct request *r, void (*done)(struct request *))
 {
     struct connection *c = r->connection;
     size_t count = 1 + c->base_count;
@@ -36,10 +39,10 @@ void request_status(struct request *r, void (*done)(struct request *))
     for (size_t i = 0; i < count; i++) {
         struct volume_req *v = &s->parts[i];
         *v = (struct volume_req){.verb = i ? VOLUME_CHANGES : VOLUME_STATUS,
-                                 .flags = r->volume.flags,
                                  .offset = r->volume.offset,
                                  .bytes = r->volume.bytes,
-                                 .status_limit = NBD_STATUS_MAX,
+                                 .status_limit =
+                                     r->volume.flags & VOLUME_REQ_ONE ? ENOUGH_FOR_ONE : NBD_STATUS_MAX,
                                  .ctx = s,
                                  .done = part_done};
         if (i)
@@ -56,17 +59,48 @@ static uint32_t allocation_flags(enum volume_kind kind)
     return kind == VOLUME_HOLE ? NBD_STATE_HOLE | NBD_STATE_ZERO : NBD_STATE_ZERO;
 }
 
-static void tell_allocation(struct nbd *n, const struct volume_req *v)
+static uint32_t change_flags(enum volume_kind kind)
 {
-    for (size_t i = 0; i < v->segment_count; i++)
-        nbd_status_extent(n, v->segments[i].bytes, allocation_flags(v->segments[i].kind));
+    return kind == VOLUME_CHANGED ? NBD_STATE_DIRTY : 0;
 }
 
-static void tell_changes(struct nbd *n, const struct volume_req *v)
+static bool matters(enum volume_kind kind)
 {
-    for (size_t i = 0; i < v->segment_count; i++)
-        nbd_status_extent(n, v->segments[i].bytes,
-                          v->segments[i].kind == VOLUME_CHANGED ? NBD_STATE_DIRTY : 0);
+    return kind == VOLUME_DATA || kind == VOLUME_CHANGED;
+}
+
+/* Where what comes next and matters begins, or what is told ends: from the i-th segment on, which begins at
+ * `at`. */
+static uint64_t next_that_matters(const struct volume_req *v, size_t i, uint64_t at)
+{
+    while (i < v->segment_count && !matters(v->segments[i].kind))
+        at += v->segments[i++].bytes;
+    return at;
+}
+
+/* Data and changes by whole sectors. qemu-img reckons in sectors, and takes one that a hole or a clean
+ * range ends in for part of that. */
+static void tell(struct nbd *n, const struct volume_req *v, uint32_t (*flags)(enum volume_kind))
+{
+    uint64_t at = v->offset, told = at, end = v->offset + v->bytes, stop = 0;
+    for (size_t i = 0; i < v->segment_count && at < end; at += v->segments[i++].bytes) {
+        enum volume_kind kind = v->segments[i].kind;
+        uint64_t to = at + v->segments[i].bytes;
+        if (matters(kind)) {
+            to = (to + SECTOR - 1) / SECTOR * SECTOR;
+        } else {
+            if (stop <= at)
+                stop = next_that_matters(v, i, at);
+            to = MIN(to, stop < end ? stop / SECTOR * SECTOR : end);
+        }
+        to = MIN(to, end);
+        if (to > told)
+            nbd_status_extent(n, to - told, flags(kind));
+        told = MAX(told, to);
+    }
+    if (told == v->offset) /* a sector of which not all is known */
+        nbd_status_extent(n, MIN(at, end) - told,
+                          flags(v->verb == VOLUME_CHANGES ? VOLUME_CHANGED : VOLUME_DATA));
 }
 
 /* 0: a hole; 1: written since the last snapshot, or there is none; 2: shared with it. */
@@ -102,7 +136,7 @@ static void answer(struct nbd *n, struct request *r)
         nbd_status_context(n, i);
         switch (context->kind) {
         case NBD_CONTEXT_ALLOCATION:
-            tell_allocation(n, &s->parts[0]);
+            tell(n, &s->parts[0], allocation_flags);
             break;
         case NBD_CONTEXT_BREAKS:
             nbd_status_extent(n, r->nbd.length, info.breaks);
@@ -112,7 +146,7 @@ static void answer(struct nbd *n, struct request *r)
             break;
         case NBD_CONTEXT_CHANGED_SINCE:
         case NBD_CONTEXT_DIRTY_BITMAP:
-            tell_changes(n, &s->parts[c->base_of[i]]);
+            tell(n, &s->parts[c->base_of[i]], change_flags);
             break;
         }
     }
