@@ -80,7 +80,7 @@ static void document(const char *dir, unsigned number, struct buf *out)
 static void documents(const char *dir)
 {
     struct segment segment = {1, "0011223344556677", 0, 3};
-    struct manifest_snapshot snapshot = {(char[]){"before"}, 4096, 1, {0, {.kind = SUBTREE_ZEROS}}};
+    struct manifest_snapshot snapshot = {(char[]){"before"}, 4096, 1, {0, {.kind = SUBTREE_ZEROS}}, ""};
     struct manifest m = {.serial = 1,
                          .nonce = "00112233445566778899aabbccddeeff",
                          .id = "ffeeddccbbaa99887766554433221100",

@@ -192,7 +192,8 @@ static void manifest(void **state)
     struct manifest_snapshot snapshot = {(char[]){"before the upgrade"},
                                          1 << 29,
                                          1767225600000,
-                                         {0, {SUBTREE_HOLE, {{{{0}}, 0}, false, 0, 0, {{0}}}, {0, 0, 0}}}};
+                                         {0, {SUBTREE_HOLE, {{{{0}}, 0}, false, 0, 0, {{0}}}, {0, 0, 0}}},
+                                         ""};
     struct manifest m = {.serial = 42,
                          .nonce = NONCE,
                          .id = ID,
