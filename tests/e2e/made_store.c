@@ -416,7 +416,8 @@ static void make_snapshot(struct manifest *m, const char *encoded)
     image.bytes = mem_calloc(1, image.size);
     m->snapshots = MEM_ARRAY(struct manifest_snapshot, 1);
     m->snapshot_count = 1;
-    m->snapshots[0] = (struct manifest_snapshot){mem_strdup("before"), image.size, 1, make_root(&image)};
+    m->snapshots[0] = (struct manifest_snapshot){
+        .name = mem_strdup("before"), .size = image.size, .created_ms = 1, .root = make_root(&image)};
     write_expected(encoded, "before", &image);
     mem_free(image.bytes);
 }
