@@ -32,7 +32,7 @@ class Bucket:
     def stop(self):
         self.relay.stdin.close()
         self.relay.wait()
-        self.gateway.stop(kill=True)
+        self.gateway.call("destroy")
 
     def rows(self):
         for where in self.endpoints:
