@@ -464,6 +464,7 @@ static void remove_family(struct run *r, struct process *d, struct model_export 
 /* All exports removed: collected, nothing is left. */
 static void empty_the_bucket(struct run *r, struct process *d)
 {
+    sim_run_for(r->sim, 120 * NS_PER_S); /* what the dead have sent arrives, or never does */
     for (size_t i = 0; i < r->export_count; i++)
         remove_family(r, d, r->exports[i]);
     for (int round = 0; round < 2; round++) {

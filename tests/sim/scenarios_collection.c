@@ -147,27 +147,49 @@ static void partitioned_from_gc_prefix_only(struct script *t)
     script_run(t, 2000);
 }
 
-/* A reference moves from the log into the map while the collector is between the two. */
+/* X is condemned, and then referred to once more, by a log record alone: its server had not looked yet. */
+static struct client *with_x_condemned_and_logged(struct script *t, struct process *g,
+                                                  struct model_export **e)
+{
+    *e = script_export(t, "disk", NULL);
+    struct process *d = script_server(t, 0);
+    for (int content = X; content <= Y; content++) {
+        struct client *a = script_open(t, d, *e);
+        write_content(t, a, 0, content);
+        expect(t, script_close(t, a) == ERR_OK); /* folds it */
+    }
+    struct client *a = script_open(t, d, *e);
+    expect(t, collect_once(t, g) == ERR_OK);
+    write_content(t, a, 65536, X);
+    expect(t, script_flush(t, a) == ERR_OK);
+    expect(t, blocks(t) == 2);
+    return a;
+}
+
+static void log_refers_to_condemned(struct script *t)
+{
+    struct model_export *e;
+    struct process *g = script_server(t, 1);
+    struct client *a = with_x_condemned_and_logged(t, g, &e);
+    expect(t, script_collect(t, g) == ERR_OK);
+    expect(t, blocks(t) == 2);
+    expect(t, script_read(t, a, 0, 131072) == ERR_OK);
+}
+
+/* The reference moves from the log into the map while the collector has read the manifest and not the log. */
 static void checkpoint_between_log_and_manifest_read(struct script *t)
 {
     struct model_export *e;
-    struct client *a = once_with_x(t, &e);
     struct process *g = script_server(t, 1);
-    expect(t, collect_once(t, g) == ERR_OK);
-    struct rule *first = rule_add_times(t->bucket, RULE_HOLD, GET, "exports/disk/manifest", g->server, 1, 1);
-    process_collect(g, true, 60 * NS_PER_S);
-    script_await_held(t, first, 1);
-    write_content(t, a, 32768, 'z');
-    expect(t, script_flush(t, a) == ERR_OK && script_slots(t, e) == 1);
-    struct rule *second = rule_add(t->bucket, RULE_HOLD, GET, "exports/disk/manifest", g->server);
-    rule_release(t->bucket, first);
-    script_await_held(t, second, 1);
-    expect(t, script_slots(t, e) == 1);
-    script_await_checkpoint(t, e);
-    rule_release(t->bucket, second);
+    struct client *a = with_x_condemned_and_logged(t, g, &e);
+    struct rule *r =
+        rule_add_times(t->bucket, RULE_HOLD_ANSWER, GET, "exports/disk/manifest", g->server, 1, 1);
+    process_collect(g, false, 60 * NS_PER_S);
+    script_await_held(t, r, 1);
+    expect(t, script_close(t, a) == ERR_OK);
+    rule_release(t->bucket, r);
     expect(t, script_collected(t, g) == ERR_OK);
-    expect(t, script_collect(t, g) == ERR_OK);
-    expect(t, script_read(t, a, 0, 131072) == ERR_OK);
+    expect(t, blocks(t) == 2);
 }
 
 /* Somebody takes the export while it is being marked, and goes on writing what is condemned. */
@@ -289,24 +311,31 @@ static void collector_killed_at_every_step(struct script *t)
     script_nothing_left(t);
 }
 
-/* A page that names what is condemned (of an export that is removed just then) teaches nobody. */
+/* X is condemned, and found live: it was referred to once more just before that was known. It stays
+ * condemned, and who loads the page that names it learns nothing from that. */
 static void warming_loads_condemned_page(struct script *t)
 {
-    struct model_export *e, *other = script_export(t, "other", NULL);
+    struct model_export *e;
     struct client *a = once_with_x(t, &e);
     struct process *d = a->process, *g = script_server(t, 1);
-    struct client *b = script_open(t, d, other);
-    write_content(t, b, 0, 'w');
-    expect(t, script_flush(t, b) == ERR_OK && script_close(t, b) == ERR_OK);
-    script_remove(t, d, other);
     expect(t, collect_once(t, g) == ERR_OK);
-    script_run(t, 15);
-    expect(t, script_read(t, a, 0, 131072) == ERR_OK);
-    write_content(t, a, 65536, 'w');
-    write_content(t, a, 81920, X);
-    expect(t, script_flush(t, a) == ERR_OK);
-    expect(t, script_collect(t, g) == ERR_OK);
-    expect(t, script_read(t, a, 0, 131072) == ERR_OK);
+    write_content(t, a, 65536, X); /* its server has not looked yet */
+    expect(t, script_flush(t, a) == ERR_OK && script_close(t, a) == ERR_OK);
+    expect(t, blocks(t) == 2);
+    for (int turns = 0; turns < 2; turns++) {
+        struct client *b = script_open(t, script_server(t, 2), e);
+        expect(t, script_read(t, b, 0, 131072) == ERR_OK);
+        write_content(t, b, 98304, X);
+        expect(t, script_flush(t, b) == ERR_OK && script_close(t, b) == ERR_OK);
+        expect(t, blocks(t) == 3);
+        b = script_open(t, b->process, e);
+        write_content(t, b, 98304, Y);
+        expect(t, script_flush(t, b) == ERR_OK && script_close(t, b) == ERR_OK);
+        script_stop(t, b->process);
+        expect(t, script_collect(t, g) == ERR_OK); /* the one that is not referred to any more goes */
+        expect(t, blocks(t) == 2);
+    }
+    script_stop(t, d);
 }
 
 /* Known before it was condemned, asked for after: purged. */
@@ -341,6 +370,7 @@ const struct scenario scenarios_collection[] = {S(garbage_goes),
                                                 S(dedup_asleep_before_log),
                                                 S(ack_while_upload_pending),
                                                 S(partitioned_from_gc_prefix_only),
+                                                S(log_refers_to_condemned),
                                                 S(checkpoint_between_log_and_manifest_read),
                                                 S(takeover_in_mid_turn),
                                                 S(server_joins_in_mid_turn),
