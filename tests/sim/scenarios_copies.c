@@ -171,17 +171,19 @@ static void snapshot_crash_before_swap(struct script *t)
 }
 
 /* A full log cuts the flush short: the snapshot waits for the next checkpoint, and holds all that was
- * answered. */
+ * answered. Another export's checkpoint has the reserve until the snapshot was asked for. */
 static void snapshot_when_the_log_is_full(struct script *t)
 {
-    struct model_export *e;
+    struct model_export *e, *other = script_export(t, "other", NULL);
     t->config.limits.log_records_max = 4;
     t->config.limits.checkpoint_log_records = 4;
-    struct client *a = with_data(t, &e);
+    struct client *a = with_data(t, &e), *b = script_open(t, a->process, other);
     struct rule *r = rule_add(t->bucket, RULE_HOLD, PUT, "maps/*", NULL);
+    for (int i = 0; i < 4; i++)
+        expect(t, script_write(t, b, (uint64_t)i * 8192, 4096, VOLUME_FUA) == ERR_OK);
+    script_await_held(t, r, 1);
     for (int i = 0; i < 3; i++)
         expect(t, script_write(t, a, (uint64_t)i * 8192, 4096, VOLUME_FUA) == ERR_OK);
-    script_await_held(t, r, 1); /* the log is full, and its checkpoint stuck */
     expect(t, script_write(t, a, 65536, 4096, 0) == ERR_OK);
     client_copy(a, COPYING_SNAPSHOT);
     script_run(t, 5);
