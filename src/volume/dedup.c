@@ -200,6 +200,15 @@ void dedup_forget(struct dedup *d, const struct object_name *name)
     d->objects[i].next = i & CHAIN_END; /* in no chain */
 }
 
+void dedup_clear(struct dedup *d)
+{
+    for (uint32_t i = 0; i < d->object_count; i++) {
+        if (d->objects[i].next != i)
+            object_drop(d, i);
+        d->objects[i].next = i & CHAIN_END;
+    }
+}
+
 /* -------------------------------------------------------------------- entries */
 
 static struct entry *way_free(struct dedup *d, struct entry *set)

@@ -31,6 +31,8 @@ bool dedup_find(struct dedup *, const struct sha256 *, uint32_t bytes, struct pi
 void dedup_add(struct dedup *, const struct piece_ref *);
 /* The object is missing, damaged, or condemned. */
 void dedup_forget(struct dedup *, const struct object_name *);
+/* All of it. */
+void dedup_clear(struct dedup *);
 
 struct dedup_stats {
     size_t entries, bytes; /* bytes allocated */

@@ -232,7 +232,7 @@ static void name_stored_pieces(struct upload *u)
         p->stored->hold = hold_share(u->hold);
         offset += p->bytes;
         if (is_whole_block(u, p))
-            turns_learn(&u->engine->turns, &ref);
+            turns_learn(&u->engine->turns, &ref, u->age);
         u->engine->blocks_stored++;
     }
     assert(offset == u->object_bytes);
@@ -263,6 +263,7 @@ static void start_put(struct upload *u)
 {
     u->object = (struct object_name){.hash = u->object_hash, .turn = u->engine->turn};
     u->hold = hold_take(&u->engine->turns.holds);
+    u->age = u->engine->turns.age;
     key_block(&u->key, &u->object);
     u->req = (struct objstore_req){.verb = OBJSTORE_PUT,
                                    .priority = OBJSTORE_BACKGROUND,

@@ -64,6 +64,7 @@ struct upload {
     struct sha256 object_hash;
     struct object_name object; /* as it is being stored */
     struct hold *hold;
+    uint32_t age; /* engine->turns.age when it was named */
     struct key key;
     struct objstore_req req;
 };

@@ -11,7 +11,7 @@
 static const struct scenario *const areas[] = {scenarios_fencing,    scenarios_takeover, scenarios_manifest,
                                                scenarios_log,        scenarios_copies,   scenarios_data,
                                                scenarios_breaks,     scenarios_meetings, scenarios_memory,
-                                               scenarios_collection, scenarios_pins};
+                                               scenarios_collection, scenarios_marking,  scenarios_pins};
 #define AREAS (sizeof areas / sizeof areas[0])
 
 static bool tracing;

@@ -14,7 +14,7 @@ struct scenario {
 /* Each file of scenarios ends with one of these; the last has no name. */
 extern const struct scenario scenarios_fencing[], scenarios_takeover[], scenarios_manifest[], scenarios_log[],
     scenarios_data[], scenarios_copies[], scenarios_breaks[], scenarios_meetings[], scenarios_collection[],
-    scenarios_memory[], scenarios_pins[];
+    scenarios_memory[], scenarios_marking[], scenarios_pins[];
 
 void scenario_list(void);
 /* "all" or a name; what main returns. */

@@ -102,6 +102,28 @@ static void a_forgotten_object_is_not_found_again(void **state)
     dedup_destroy(d);
 }
 
+static void all_is_forgotten_at_once(void **state)
+{
+    (void)state;
+    struct dedup *d = dedup_create(1 << 16);
+    struct dedup_stats s;
+    dedup_clear(d); /* empty */
+    for (unsigned round = 0; round < 4; round++) {
+        for (uint64_t v = 0; v < 3200; v++)
+            add(d, v, 32);
+        struct object_name object = object_of(99);
+        dedup_forget(d, &object);
+        dedup_clear(d);
+        for (uint64_t v = 0; v < 3200; v++)
+            assert_false(find(d, v, 32));
+        dedup_stats(d, &s);
+        assert_int_equal(s.entries, 0);
+        add(d, round, 32);
+        assert_true(find(d, round, 32));
+    }
+    dedup_destroy(d);
+}
+
 static void memory_is_bounded(void **state)
 {
     (void)state;
@@ -173,5 +195,6 @@ static void answers_are_always_right(void **state)
 }
 
 RUN_TESTS(cmocka_unit_test(what_is_added_is_found), cmocka_unit_test(only_plain_pieces_are_taken_in),
-          cmocka_unit_test(a_forgotten_object_is_not_found_again), cmocka_unit_test(memory_is_bounded),
-          cmocka_unit_test(what_is_asked_for_stays), cmocka_unit_test(answers_are_always_right))
+          cmocka_unit_test(a_forgotten_object_is_not_found_again), cmocka_unit_test(all_is_forgotten_at_once),
+          cmocka_unit_test(memory_is_bounded), cmocka_unit_test(what_is_asked_for_stays),
+          cmocka_unit_test(answers_are_always_right))

@@ -119,7 +119,6 @@ static void take_export(struct roots *r, const struct export_tour *t)
     if (m->state != MANIFEST_OPEN && m->state != MANIFEST_CLOSED)
         return;
     r->exports++;
-    r->found++;
     add_root(r, &m->root, m->params.block_size);
     for (size_t i = 0; i < m->snapshot_count; i++)
         add_root(r, &m->snapshots[i].root, m->params.block_size);
@@ -188,6 +187,7 @@ static void export_visited(struct export_tour *t)
         r->err = t->err;
         r->complaint = t->get.complaint;
     }
+    r->found += wanted && slot->fresh; /* removed ones as well: of a fork made before that none may know */
     if (wanted && t->manifest.state == MANIFEST_FORKING)
         take_fork(r, t);
     else if (wanted && slot->fresh)

@@ -46,10 +46,14 @@ static void list(struct sweep *s)
     objstore_submit(s->engine->store, &s->req);
 }
 
+static bool has_room_for_new(const struct sweep *s)
+{
+    uint64_t to_come = s->condemned[0]->count + s->condemned[1]->count - s->condemned_passed;
+    return s->next[0].count + s->next[1].count + to_come < GC_NAMES_MAX;
+}
+
 static void condemn(struct sweep *s, const struct object_name *name, bool marked)
 {
-    if (s->next[0].count + s->next[1].count >= GC_NAMES_MAX)
-        return;
     names_add(&s->next[s->kind], name);
     s->next_unmarked += !marked;
 }
@@ -67,6 +71,7 @@ static void judge(struct sweep *s, const struct objstore_entry *e)
     if (!key_parse_object(e->key, folders[s->kind], &name))
         return;
     bool marked = marks_has(s->marks, s->kind, &name), condemned = names_has(s->condemned[s->kind], &name);
+    s->condemned_passed += condemned;
     s->counts.objects++;
     s->counts.bytes += e->bytes;
     if (marked) {
@@ -80,9 +85,9 @@ static void judge(struct sweep *s, const struct objstore_entry *e)
     if (condemned && !s->look_only) {
         s->doomed[s->doomed_count++] = e->key;
         s->doomed_bytes += e->bytes;
-    } else if (condemned || name.turn < s->turn) {
+    } else if (condemned || (name.turn < s->turn && has_room_for_new(s))) {
         condemn(s, &name, false);
-    } else {
+    } else if (name.turn >= s->turn) {
         s->counts.young_objects++;
     }
 }
@@ -159,7 +164,7 @@ void sweep_start(struct sweep *s)
     s->err = ERR_OK;
     s->complaint.text[0] = '\0';
     memset(s->next, 0, sizeof s->next);
-    s->next_unmarked = 0;
+    s->next_unmarked = s->condemned_passed = 0;
     s->counts = (struct sweep_counts){0};
     s->kind = OBJECT_BLOCK;
     s->after[0] = '\0';

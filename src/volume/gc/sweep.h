@@ -3,7 +3,8 @@
  *
  * Deleted is what is condemned and not marked. Condemned next is what is condemned and stays, and what is not
  * marked and was named before this turn. A name that is condemned and no longer there is forgotten. At most
- * GC_NAMES_MAX names; what is more waits for a later turn.
+ * GC_NAMES_MAX names; what is more waits for a later turn: there is room for all that are condemned already,
+ * before new ones enter.
  */
 #ifndef VOLUME_GC_SWEEP_H
 #define VOLUME_GC_SWEEP_H
@@ -36,7 +37,8 @@ struct sweep {
     uint64_t next_unmarked;
     struct sweep_counts counts;
 
-    enum object_kind kind; /* private from here */
+    enum object_kind kind;     /* private from here */
+    uint64_t condemned_passed; /* of those condemned, so many were listed */
     struct objstore_req req;
     char after[OBJSTORE_KEY_MAX];
     struct objstore_entry *entries;

@@ -79,9 +79,17 @@ static void take_list(struct state_read *r, const struct gc_list_view *l)
     }
 }
 
+/* What lists of turns that passed meanwhile condemned cannot be told from the rest. */
+static void forget_all(struct turns *t)
+{
+    t->age++;
+    dedup_clear(t->engine->dedup);
+}
+
 static void new_turn(struct turns *t)
 {
     struct engine *e = t->engine;
+    t->age++;
     condemned_clear(&t->condemned);
     t->condemned = t->loading;
     t->loading = (struct condemned){0};
@@ -105,6 +113,7 @@ static void end_reading(struct turns *t, enum err err)
         step->err = err;
         step->done(step);
     } else if (!err && again) {
+        forget_all(t);
         t->refreshed(t->engine);
     }
     if (!err)
@@ -242,6 +251,7 @@ void turns_died(struct turns *t)
     t->dead = true;
     t->fresh = false;
     t->acknowledged = 0;
+    forget_all(t);
 }
 
 /* Whatever is being read was asked for before: it is read again. */
@@ -275,9 +285,11 @@ bool turns_condemned(const struct turns *t, enum object_kind kind, const struct 
     return condemned_has(&t->condemned, kind, name) || condemned_has(&t->loading, kind, name);
 }
 
-void turns_learn(struct turns *t, const struct piece_ref *piece)
+void turns_learn(struct turns *t, const struct piece_ref *piece, uint32_t age)
 {
-    if (turns_condemned(t, OBJECT_BLOCK, &piece->object))
+    if (age != t->age)
+        mark_hit("past-is-not-learned");
+    else if (turns_condemned(t, OBJECT_BLOCK, &piece->object))
         mark_hit("condemned-is-not-learned");
     else
         dedup_add(t->engine->dedup, piece);

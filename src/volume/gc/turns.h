@@ -7,7 +7,10 @@
  *      while it is listed; engine->turn names what is stored.
  *   3. A turn is acknowledged (in the next heartbeat, which is sent at once) when nothing that was begun
  *      before it was seen is still to be logged, on any volume. What is dirty is flushed to that end.
- *   4. Under a new id nothing is acknowledged before gc/state was read anew.
+ *   4. Under a new id nothing is acknowledged before gc/state was read anew; what was in the index before is
+ *      not in it any more: lists that named it may have come and gone.
+ *   5. What was begun before a turn was seen, or under another id, teaches the index nothing when it ends: a
+ *      page may have been long on its way.
  */
 #ifndef VOLUME_GC_TURNS_H
 #define VOLUME_GC_TURNS_H
@@ -24,8 +27,9 @@ struct turns {
     struct holds holds;
     struct condemned condemned;
     uint32_t acknowledged;
-    bool dead;  /* this server was declared dead, and has not written its heartbeat under another id yet */
-    bool fresh; /* gc/state was read since the heartbeat of this id was written */
+    bool dead;    /* this server was declared dead, and has not written its heartbeat under another id yet */
+    bool fresh;   /* gc/state was read since the heartbeat of this id was written */
+    uint32_t age; /* another one with every turn and every id: see turns_learn */
     void (*refreshed)(struct engine *); /* it is fresh again, after the server was declared dead */
 
     struct condemned loading; /* private from here */
@@ -52,7 +56,7 @@ void turns_revived(struct turns *);
 void turns_leave(struct turns *, struct engine_step *);
 
 bool turns_condemned(const struct turns *, enum object_kind, const struct object_name *);
-/* Into the index of duplicates, unless it is condemned. */
-void turns_learn(struct turns *, const struct piece_ref *);
+/* Into the index of duplicates, unless it is condemned or `age`, when it was asked for, is past. */
+void turns_learn(struct turns *, const struct piece_ref *, uint32_t age);
 
 #endif

@@ -126,6 +126,7 @@ static void fetch_start(struct fetch *f, const struct want *want)
     fl = MEM_NEW(struct flight);
     fl->engine = e;
     fl->want = *want;
+    fl->age = e->turns.age;
     fl->priority = f->priority;
     list_init(&fl->waiters);
     list_push(bucket_of(e, &want->id), &fl->link);

@@ -100,7 +100,7 @@ static void flight_learn(struct flight *fl)
         struct piece_ref piece;
         leaf_piece(page, i, &piece);
         if (piece.bytes == fl->want.block_size)
-            turns_learn(&fl->engine->turns, &piece);
+            turns_learn(&fl->engine->turns, &piece, fl->age);
     }
 }
 

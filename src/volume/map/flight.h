@@ -31,6 +31,7 @@ struct flight {
     struct want want;
     enum { FLIGHT_WAITS, FLIGHT_GETS, FLIGHT_CHECKS } state;
     enum objstore_priority priority;
+    uint32_t age;        /* engine->turns.age when it was asked for */
     bool abandoned;      /* the last one who waits has canceled */
     bool alone;          /* in no span: one that held it was not as long as it should be */
     struct list waiters; /* struct fetch */
