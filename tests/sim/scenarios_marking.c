@@ -62,6 +62,17 @@ static struct client *with_condemned_x(struct script *t, struct process *g, stru
     return a;
 }
 
+/* Nobody has it open, and X is referred to by its map. */
+static struct process *closed_with_condemned_x(struct script *t, struct process *g, struct model_export **e)
+{
+    struct client *a = with_condemned_x(t, g, e);
+    struct process *d = a->process;
+    collect_once(t, g);
+    script_run(t, 15);
+    expect(t, script_close(t, a) == ERR_OK && blocks(t) == 2);
+    return d;
+}
+
 static bool read_elsewhere(struct script *t, struct client *a, struct model_export *e)
 {
     server_crash(a->process->server);
@@ -86,19 +97,34 @@ static void condemned_moves_into_the_map(struct script *t)
     expect(t, read_elsewhere(t, a, e));
 }
 
-struct forking {
+struct command {
     struct export_op op;
     bool done;
 };
 
-static void forked(struct export_op *op)
+static void command_done(struct export_op *op)
 {
-    CONTAINER_OF(op, struct forking, op)->done = true;
+    CONTAINER_OF(op, struct command, op)->done = true;
 }
 
-static bool is_done(void *ctx)
+static bool command_over(void *ctx)
 {
-    return ((struct forking *)ctx)->done;
+    return ((const struct command *)ctx)->done;
+}
+
+static void begin(struct process *d, struct command *c, void (*verb)(struct export_op *))
+{
+    c->op.engine = d->engine;
+    c->op.done = command_done;
+    server_enter(d->server);
+    verb(&c->op);
+    server_leave(d->server);
+}
+
+static enum err end(struct script *t, struct command *c)
+{
+    expect(t, sim_run_until(t->sim, command_over, c, 600 * NS_PER_S));
+    return c->op.err;
 }
 
 /* The only export is forked, under a name that was passed already, and removed while it is about to be read:
@@ -107,23 +133,124 @@ static void parent_of_unseen_child_removed(struct script *t)
 {
     struct model_export *e;
     struct process *g = script_server(t, 1);
-    struct client *a = with_condemned_x(t, g, &e);
-    struct process *d = a->process;
-    collect_once(t, g);
-    script_run(t, 15);
-    expect(t, script_close(t, a) == ERR_OK && blocks(t) == 2);
+    struct process *d = closed_with_condemned_x(t, g, &e);
     struct rule *r = rule_add_times(t->bucket, RULE_HOLD, GET, "exports/disk/manifest", g->server, 1, 1);
     process_collect(g, true, 600 * NS_PER_S);
     script_await_held(t, r, 1);
-    struct forking f = {.op = {.engine = d->engine, .name = e->name, .child = "child", .done = forked}};
-    server_enter(d->server);
-    export_fork(&f.op);
-    server_leave(d->server);
-    expect(t, sim_run_until(t->sim, is_done, &f, 600 * NS_PER_S) && f.op.err == ERR_OK);
+    struct command fork = {.op = {.name = e->name, .child = "child"}};
+    begin(d, &fork, export_fork);
+    expect(t, end(t, &fork) == ERR_OK);
     script_remove(t, d, e);
     rule_release(t->bucket, r);
     expect(t, script_collected(t, g) == ERR_OK);
     expect(t, blocks(t) == 2);
+}
+
+/* The parent was read, the child is not filled yet, and the parent is gone: the collector waits. */
+static void fork_in_progress_is_waited_for(struct script *t)
+{
+    struct model_export *e;
+    struct process *g = script_server(t, 1), *d = closed_with_condemned_x(t, g, &e);
+    struct rule *r =
+        rule_add_times(t->bucket, RULE_HOLD_ANSWER, GET, "exports/disk/manifest", d->server, 1, 1);
+    struct command fork = {.op = {.name = e->name, .child = "child"}};
+    begin(d, &fork, export_fork);
+    script_await_held(t, r, 1);
+    script_remove(t, g, e);
+    process_collect(g, true, 600 * NS_PER_S);
+    script_run(t, 20);
+    expect(t, g->collecting && blocks(t) == 2);
+    rule_release(t->bucket, r);
+    expect(t, end(t, &fork) == ERR_OK);
+    expect(t, script_collected(t, g) == ERR_OK);
+    expect(t, blocks(t) == 2);
+}
+
+struct reader {
+    struct volume_open open;
+    struct volume_close close;
+    bool opened, closed;
+};
+
+static void reader_opened(struct volume_open *o)
+{
+    CONTAINER_OF(o, struct reader, open)->opened = true;
+}
+
+static void reader_closed(struct volume_close *c)
+{
+    CONTAINER_OF(c, struct reader, close)->closed = true;
+}
+
+static void reader_lost(struct volume *v, void *ctx, enum err why)
+{
+    (void)v, (void)ctx, (void)why;
+}
+
+static bool reader_is_open(void *ctx)
+{
+    return ((const struct reader *)ctx)->opened;
+}
+
+static bool reader_is_closed(void *ctx)
+{
+    return ((const struct reader *)ctx)->closed;
+}
+
+static void open_snapshot(struct script *t, struct process *d, struct reader *r, const char *name)
+{
+    r->open =
+        (struct volume_open){.engine = d->engine, .name = name, .lost = reader_lost, .done = reader_opened};
+    server_enter(d->server);
+    volume_open(&r->open);
+    server_leave(d->server);
+    expect(t, sim_run_until(t->sim, reader_is_open, r, 600 * NS_PER_S) && r->open.err == ERR_OK);
+}
+
+static void close_snapshot(struct script *t, struct process *d, struct reader *r)
+{
+    r->close = (struct volume_close){.volume = r->open.volume, .done = reader_closed};
+    server_enter(d->server);
+    volume_close(&r->close);
+    server_leave(d->server);
+    expect(t, sim_run_until(t->sim, reader_is_closed, r, 600 * NS_PER_S));
+}
+
+/* A snapshot is pinned, and removed with its export, while the export is about to be read. */
+static void pin_read_before_manifests(struct script *t)
+{
+    struct model_export *e;
+    struct process *g = script_server(t, 1), *d = closed_with_condemned_x(t, g, &e);
+    struct process *h = script_server(t, 2);
+    struct command take = {.op = {.name = e->name, .snapshot = "past"}};
+    begin(d, &take, export_snapshot);
+    expect(t, end(t, &take) == ERR_OK);
+    struct rule *r = rule_add_times(t->bucket, RULE_HOLD, GET, "exports/disk/manifest", g->server, 1, 1);
+    process_collect(g, true, 600 * NS_PER_S);
+    script_await_held(t, r, 1);
+    struct reader reader = {0};
+    open_snapshot(t, h, &reader, "disk@past");
+    script_remove(t, d, e);
+    rule_release(t->bucket, r);
+    expect(t, script_collected(t, g) == ERR_OK);
+    expect(t, blocks(t) == 2);
+    close_snapshot(t, h, &reader);
+    script_run(t, 15);
+    expect(t, script_collect(t, g) == ERR_OK);
+    script_nothing_left(t);
+}
+
+/* A page that a server loads in the turn in which it joined refers to X, which is condemned. */
+static void page_teaches_nothing_condemned(struct script *t)
+{
+    struct model_export *e;
+    struct client *a = with_condemned_x(t, script_server(t, 1), &e);
+    script_await_checkpoint(t, e);
+    server_crash(a->process->server);
+    struct client *b = script_open(t, script_server(t, 3), e);
+    expect(t, script_read(t, b, 65536, BYTES) == ERR_OK);
+    write_content(t, b, 98304, X);
+    expect(t, blocks(t) == 3);
 }
 
 /* It sleeps while X is condemned and deleted, and the list that named X is gone when it wakes under a new id:
@@ -149,5 +276,10 @@ static void index_outlives_its_server(struct script *t)
     {                                                                                                        \
         "collect", #name, name                                                                               \
     }
-const struct scenario scenarios_marking[] = {
-    S(condemned_moves_into_the_map), S(parent_of_unseen_child_removed), S(index_outlives_its_server), {0}};
+const struct scenario scenarios_marking[] = {S(condemned_moves_into_the_map),
+                                             S(parent_of_unseen_child_removed),
+                                             S(fork_in_progress_is_waited_for),
+                                             S(pin_read_before_manifests),
+                                             S(page_teaches_nothing_condemned),
+                                             S(index_outlives_its_server),
+                                             {0}};
