@@ -156,14 +156,15 @@ def test_meta_contexts(case):
         case.ashlar("create", name, "16M")
     server = case.server()
     both = {"base:allocation": 0, "ashlar:breaks": 0}
+    depth = {"qemu:allocation-depth": 0}
     connection = Raw(server).structured()
 
     def listed(*queries):
         return connection.set_contexts("disk", *queries, option=raw.OPT_LIST_META)
 
-    assert listed() == both and listed("base:", "ashlar:") == both
+    assert listed() == {**both, **depth} and listed("base:", "ashlar:") == both
     assert listed("base:") == {"base:allocation": 0} and listed("qemu:dirty-bitmap:x") == {}
-    assert listed("nothing with a colon") == both or listed("nothing") is None
+    assert listed("qemu:") == depth and listed("nothing") is None
     assert connection.set_contexts("absent", "base:allocation") is None
     assert connection.set_contexts("disk", "base:") == {} and connection.set_contexts("disk") == {}
     chosen = connection.set_contexts("disk", "base:allocation", "x:y", "ashlar:breaks", "base:allocation")
