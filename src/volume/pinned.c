@@ -85,8 +85,6 @@ static void get_start(struct pinned *p)
 static void confirmed(struct pin *pin)
 {
     struct pinned *p = CONTAINER_OF(pin, struct pinned, pin);
-    if (p->state == PINNED_DONE)
-        return; /* under a new id, after it was declared dead: nobody reads from it any more */
     p->state = PINNED_CHECK;
     get_start(p);
 }
@@ -115,13 +113,14 @@ static void pin_start(struct pinned *p)
 
 static void checked(struct pinned *p)
 {
-    if (same_root(&p->root, &p->pin.content.root)) {
+    bool pinned = link_in_list(&p->pin.link); /* not when this server was declared dead meanwhile */
+    if (pinned && same_root(&p->root, &p->pin.content.root)) {
         pinned_finish(p, ERR_OK);
     } else if (++p->attempts == ATTEMPTS_MAX) {
         complain(&p->complaint, ERR_CONFLICT, "%s changes faster than it can be pinned; try again", p->name);
         pinned_finish(p, ERR_CONFLICT);
     } else {
-        mark_hit("pinned.root_changed");
+        mark_hit("pinned.again");
         pin_start(p);
     }
 }

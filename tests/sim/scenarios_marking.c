@@ -240,6 +240,21 @@ static void pin_read_before_manifests(struct script *t)
     script_nothing_left(t);
 }
 
+/* It is to end while it turns the page and the store is away. */
+static void collector_ends_during_outage(struct script *t)
+{
+    struct model_export *e;
+    once_with_x(t, &e);
+    struct process *g = script_server(t, 1);
+    struct rule *r = rule_add(t->bucket, RULE_HOLD, RULE_VERB(OBJSTORE_PUT), "gc/state", g->server);
+    process_collect(g, false, 600 * NS_PER_S);
+    script_await_held(t, r, 1);
+    bucket_outage(t->bucket, g->server, "gc/", false, 3600 * NS_PER_S);
+    process_collect_stop(g);
+    script_run(t, 60);
+    expect(t, !g->collecting);
+}
+
 /* A page that a server loads in the turn in which it joined refers to X, which is condemned. */
 static void page_teaches_nothing_condemned(struct script *t)
 {
@@ -276,10 +291,8 @@ static void index_outlives_its_server(struct script *t)
     {                                                                                                        \
         "collect", #name, name                                                                               \
     }
-const struct scenario scenarios_marking[] = {S(condemned_moves_into_the_map),
-                                             S(parent_of_unseen_child_removed),
-                                             S(fork_in_progress_is_waited_for),
-                                             S(pin_read_before_manifests),
-                                             S(page_teaches_nothing_condemned),
-                                             S(index_outlives_its_server),
-                                             {0}};
+const struct scenario scenarios_marking[] = {
+    S(condemned_moves_into_the_map),   S(parent_of_unseen_child_removed),
+    S(fork_in_progress_is_waited_for), S(pin_read_before_manifests),
+    S(page_teaches_nothing_condemned), S(collector_ends_during_outage),
+    S(index_outlives_its_server),      {0}};

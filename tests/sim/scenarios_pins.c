@@ -203,13 +203,40 @@ static void pin_server_declared_dead(struct script *t)
     script_wake(r);
     script_run(t, 60);
     expect(t, w.lost && reader_read(t, &w) == ERR_FENCED);
+    expect(t, script_collect(t, g) == ERR_OK); /* what the pin named is gone: no damage */
     reader_close(t, &w);
     expect(t, reader_open(t, &w, r) == ERR_NOTFOUND);
+}
+
+/* Declared dead between its pin and its second look: it pins again before it serves. */
+static void pin_server_declared_dead_before_it_looks(struct script *t)
+{
+    struct client *a = with_snapshot(t);
+    struct process *r = script_server(t, 1), *g = script_server(t, 2);
+    struct waiting w;
+    struct rule *held = rule_add_times(t->bucket, RULE_HOLD, RULE_VERB(OBJSTORE_GET), "exports/disk/manifest",
+                                       r->server, 1, 1);
+    reader_begin(&w, r);
+    script_await_held(t, held, 1);
+    script_sleep(r);
+    expect(t, script_collect(t, g) == ERR_OK && g->collect.counts.declared_dead == 1);
+    script_wake(r);
+    script_run(t, 60);
+    rule_release(t->bucket, held);
+    wait_until_done(t, &w);
+    expect(t, w.open.err == ERR_OK);
+    change(t, a, VOLUME_REMOVE_SNAPSHOT);
+    expect(t, script_collect(t, g) == ERR_OK);
+    expect(t, blocks(t) == 2 && reader_read(t, &w) == ERR_OK);
+    reader_close(t, &w);
 }
 
 #define S(name)                                                                                              \
     {                                                                                                        \
         "pins", #name, name                                                                                  \
     }
-const struct scenario scenarios_pins[] = {
-    S(snapshot_reader_while_removed), S(pin_snapshot_removed_between), S(pin_server_declared_dead), {0}};
+const struct scenario scenarios_pins[] = {S(snapshot_reader_while_removed),
+                                          S(pin_snapshot_removed_between),
+                                          S(pin_server_declared_dead),
+                                          S(pin_server_declared_dead_before_it_looks),
+                                          {0}};

@@ -119,10 +119,16 @@ static void swapped(struct state_write *w)
     case ERR_CONFLICT:
     case ERR_UNKNOWN:
     case ERR_CANCELED:
-        look(w);
+        if (w->canceled) /* whoever looks next sees how it went */
+            finish(w, ERR_CANCELED);
+        else
+            look(w);
         return;
     default:
-        pause_a_while(w);
+        if (w->canceled)
+            finish(w, ERR_CANCELED);
+        else
+            pause_a_while(w);
     }
 }
 

@@ -78,7 +78,7 @@ void pins_died(struct engine *e)
     LIST_EACH(&e->pins, k)
     CONTAINER_OF(k, struct pin, link)->sent_serial = 0;
     while ((p = first_dead(e))) {
-        p->confirmed = false;
+        pin_drop(p);
         p->died(p);
     }
 }

@@ -5,7 +5,7 @@
  *   1. `done` comes once for each pin_set, from the loop, when a heartbeat with the pin is known to be
  *      stored, under whatever id; a heartbeat refused for lack of space does not count.
  *   2. When this server was declared dead, `died` comes for every pin that was done: what it protects may
- *      be gone. The pin stays in the heartbeat of the new id until it is dropped.
+ *      be gone. The pin is dropped before: the heartbeat of the new id names nothing that may be gone.
  */
 #ifndef VOLUME_PINS_H
 #define VOLUME_PINS_H
@@ -19,7 +19,7 @@ struct pin {
     struct engine *engine;
     struct heartbeat_pin content;
     void (*done)(struct pin *);
-    void (*died)(struct pin *); /* may drop it */
+    void (*died)(struct pin *); /* it is not set any more */
 
     struct link link;     /* private from here */
     uint64_t sent_serial; /* of the first heartbeat that carries it; 0: none yet */
