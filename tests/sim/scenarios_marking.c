@@ -12,20 +12,26 @@
 #include "base/bytes.h"
 #include "volume/exports.h"
 
+#define PUT   RULE_VERB(OBJSTORE_PUT)
 #define GET   RULE_VERB(OBJSTORE_GET)
 #define LIST  RULE_VERB(OBJSTORE_LIST)
 #define BYTES 16384u /* an object of four blocks */
 #define X     'x'
 #define Y     'y'
 
-static void write_content(struct script *t, struct client *c, uint64_t offset, int content)
+static struct client_op *begin_write(struct client *c, uint64_t offset, int content)
 {
     uint8_t *data = malloc(BYTES);
     assert(data);
     memset(data, content, BYTES);
     for (uint32_t i = 0; i < BYTES; i += 4096)
         data[i] = (uint8_t)(i / 4096 + 1);
-    expect(t, script_wait(t, client_submit(c, VOLUME_WRITE, 0, offset, BYTES, data, true)) == ERR_OK);
+    return client_submit(c, VOLUME_WRITE, 0, offset, BYTES, data, true);
+}
+
+static void write_content(struct script *t, struct client *c, uint64_t offset, int content)
+{
+    expect(t, script_wait(t, begin_write(c, offset, content)) == ERR_OK);
     expect(t, script_flush(t, c) == ERR_OK);
 }
 
@@ -240,13 +246,30 @@ static void pin_read_before_manifests(struct script *t)
     script_nothing_left(t);
 }
 
+/* Its pages are stored, its manifest is on the way: no turn is acknowledged before that is over. */
+static void open_checkpoint_is_waited_for(struct script *t)
+{
+    struct model_export *e;
+    struct client *a = once_with_x(t, &e);
+    struct process *g = script_server(t, 1);
+    struct rule *r = rule_add(t->bucket, RULE_HOLD, PUT, "exports/disk/manifest", a->process->server);
+    write_content(t, a, 65536, 'z');
+    script_await_held(t, r, 1);
+    process_collect(g, false, UINT64_C(100000) * NS_PER_S);
+    script_run(t, 600);
+    expect(t, g->collecting);
+    rule_release(t->bucket, r);
+    expect(t, script_collected(t, g) == ERR_OK);
+    expect(t, read_elsewhere(t, a, e));
+}
+
 /* It is to end while it turns the page and the store is away. */
 static void collector_ends_during_outage(struct script *t)
 {
     struct model_export *e;
     once_with_x(t, &e);
     struct process *g = script_server(t, 1);
-    struct rule *r = rule_add(t->bucket, RULE_HOLD, RULE_VERB(OBJSTORE_PUT), "gc/state", g->server);
+    struct rule *r = rule_add(t->bucket, RULE_HOLD, PUT, "gc/state", g->server);
     process_collect(g, false, 600 * NS_PER_S);
     script_await_held(t, r, 1);
     bucket_outage(t->bucket, g->server, "gc/", false, 3600 * NS_PER_S);
@@ -292,7 +315,6 @@ static void index_outlives_its_server(struct script *t)
         "collect", #name, name                                                                               \
     }
 const struct scenario scenarios_marking[] = {
-    S(condemned_moves_into_the_map),   S(parent_of_unseen_child_removed),
-    S(fork_in_progress_is_waited_for), S(pin_read_before_manifests),
-    S(page_teaches_nothing_condemned), S(collector_ends_during_outage),
-    S(index_outlives_its_server),      {0}};
+    S(condemned_moves_into_the_map),  S(parent_of_unseen_child_removed), S(fork_in_progress_is_waited_for),
+    S(pin_read_before_manifests),     S(page_teaches_nothing_condemned), S(collector_ends_during_outage),
+    S(open_checkpoint_is_waited_for), S(index_outlives_its_server),      {0}};

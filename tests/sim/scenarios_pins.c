@@ -154,6 +154,18 @@ static size_t blocks(const struct script *t)
 
 /* ------------------------------------------------------------------------ scenarios */
 
+/* Nobody reads it: its data stays all the same. */
+static void snapshot_keeps_what_only_it_has(struct script *t)
+{
+    with_snapshot(t);
+    struct process *r = script_server(t, 1);
+    expect(t, script_collect(t, r) == ERR_OK && script_collect(t, r) == ERR_OK);
+    expect(t, blocks(t) == 2);
+    struct waiting w;
+    expect(t, reader_open(t, &w, r) == ERR_OK && reader_read(t, &w) == ERR_OK);
+    reader_close(t, &w);
+}
+
 /* A snapshot is removed while somebody reads it: its data stays for as long as that, and goes then. */
 static void snapshot_reader_while_removed(struct script *t)
 {
@@ -235,7 +247,8 @@ static void pin_server_declared_dead_before_it_looks(struct script *t)
     {                                                                                                        \
         "pins", #name, name                                                                                  \
     }
-const struct scenario scenarios_pins[] = {S(snapshot_reader_while_removed),
+const struct scenario scenarios_pins[] = {S(snapshot_keeps_what_only_it_has),
+                                          S(snapshot_reader_while_removed),
                                           S(pin_snapshot_removed_between),
                                           S(pin_server_declared_dead),
                                           S(pin_server_declared_dead_before_it_looks),
