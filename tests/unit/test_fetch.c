@@ -438,6 +438,20 @@ static void a_page_is_checked_and_its_whole_blocks_become_known(void **state)
     world_finish(&w);
 }
 
+static void a_condemned_page_teaches_nothing(void **state)
+{
+    (void)state;
+    struct piece_ref whole, found;
+    begin();
+    struct page_ref ref = store_leaf(&whole);
+    condemned_reserve(&w.engine.turns.condemned, 1);
+    condemned_add(&w.engine.turns.condemned, OBJECT_MAP, &ref.object);
+    assert_int_equal(get_page(&ref, 0, 4096), ERR_OK);
+    assert_false(dedup_find(w.engine.dedup, &whole.hash, 4096, &found));
+    condemned_clear(&w.engine.turns.condemned);
+    world_finish(&w);
+}
+
 /* ----------------------------------------------------------------------- records */
 
 static enum err get_record(const char *key, size_t *bytes)
@@ -496,4 +510,5 @@ RUN_TESTS(cmocka_unit_test(a_piece_is_read_once_and_then_cached), cmocka_unit_te
           cmocka_unit_test(a_span_past_the_end_is_asked_for_piece_by_piece),
           cmocka_unit_test(canceling_in_a_span),
           cmocka_unit_test(a_page_is_checked_and_its_whole_blocks_become_known),
+          cmocka_unit_test(a_condemned_page_teaches_nothing),
           cmocka_unit_test(records_and_seals_are_read_whole))

@@ -159,6 +159,7 @@ void fetch_page(struct fetch *f, const struct page_ref *p, unsigned level, uint3
     struct want want = {
         .kind = FLIGHT_PAGE,
         .id = p->hash,
+        .object = p->object,
         .offset = p->offset,
         .bytes = p->bytes,
         .level = level,

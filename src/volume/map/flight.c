@@ -91,10 +91,13 @@ static void flight_log_damage(const struct flight *fl)
                   w->bytes, w->offset, found, expected);
 }
 
+/* What a condemned page refers to may have been deleted and be off the list already: who reads such a page
+ * has a view of the past. */
 static void flight_learn(struct flight *fl)
 {
     const uint8_t *page = fl->content->data;
-    if (fl->want.kind != FLIGHT_PAGE || page_level(page, fl->content->bytes) != 0)
+    if (fl->want.kind != FLIGHT_PAGE || page_level(page, fl->content->bytes) != 0 ||
+        turns_condemned(&fl->engine->turns, OBJECT_MAP, &fl->want.object))
         return;
     for (uint32_t i = 0, n = leaf_pieces(page); i < n; i++) {
         struct piece_ref piece;

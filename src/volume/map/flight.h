@@ -18,7 +18,7 @@ struct want {
     enum flight_kind kind;
     struct sha256 id; /* its name in the cache: a piece's or page's own hash */
     struct key key;
-    struct object_name object; /* a piece's */
+    struct object_name object; /* a piece's or page's */
     uint32_t offset, bytes;    /* of the object; a record is wanted whole, of at most so many bytes */
     unsigned level;            /* a page's */
     uint32_t block_size;
