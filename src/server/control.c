@@ -18,6 +18,7 @@ struct control {
     int fd;
     char *path;
     struct watch watch;
+    struct timer pause; /* after accept failed for want of descriptors or memory */
     struct list peers;
     size_t peer_count;
     size_t jobs; /* under way */
@@ -184,11 +185,21 @@ static bool is_one_of_us(int fd)
            (cred.uid == geteuid() || cred.uid == 0);
 }
 
+static void resume(struct timer *t)
+{
+    control_start(CONTAINER_OF(t, struct control, pause));
+}
+
 static void came(struct watch *w, unsigned events)
 {
     (void)events;
     struct control *c = CONTAINER_OF(w, struct control, watch);
     int fd = accept4(c->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    if (fd < 0 && (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)) {
+        log_warn("control", "%s: accept: %s; trying again in a second", c->path, strerror(errno));
+        watch_set(c->server->loop, &c->watch, c->fd, 0);
+        timer_start(c->server->loop, &c->pause, NS_PER_S);
+    }
     if (fd < 0)
         return;
     if (c->peer_count == CONTROL_PEERS_MAX || !is_one_of_us(fd)) {
@@ -227,6 +238,7 @@ enum err control_open(struct server *s, const char *path, struct control **contr
     c->fd = fd;
     c->path = mem_strdup(path);
     c->watch.ready = came;
+    c->pause.fire = resume;
     list_init(&c->peers);
     *control = c;
     return ERR_OK;
@@ -243,6 +255,7 @@ void control_stop(struct control *c)
 {
     c->stopping = true;
     if (c->fd >= 0) {
+        timer_stop(&c->pause);
         watch_stop(&c->watch);
         unlink(c->path);
         close(c->fd);
