@@ -69,7 +69,7 @@ def test_help_and_version(case):
     assert re.fullmatch(r"ashlar \d+\.\d+\.\d+\n", case.ashlar("--version"))
     commands = re.findall(r"^  ([a-z]+) .*", case.ashlar("--help"), flags=re.M)
     assert commands == ["serve", "create", "ls", "info", "snapshot", "fork", "rollback", "resize", "rm",
-                        "import", "export", "diff", "gc"]
+                        "import", "export", "check", "diff", "gc"]
     for command in commands:
         text = case.ashlar(command, "--help")
         assert text.startswith(f"usage: ashlar {command}") and "--store URL" in text
