@@ -110,7 +110,7 @@ static enum err next_frame(struct apply *a, struct stream_frame *f)
 
 static enum err read_head(struct apply *a)
 {
-    struct stream_frame f;
+    struct stream_frame f = {0};
     enum err err = next_frame(a, &f);
     if (err)
         return err;
@@ -394,7 +394,7 @@ static enum err finish(struct apply *a)
 
 static enum err apply_all(struct apply *a)
 {
-    struct stream_frame f;
+    struct stream_frame f = {0};
     enum err err = begin(a);
     while (!err) {
         err = next_frame(a, &f);

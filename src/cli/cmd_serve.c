@@ -43,7 +43,7 @@ static const struct option_spec specs[] = {
      .fallback = "30s", .min = 3 * NS_PER_S, .max = 3600 * NS_PER_S,
      .help = "a server that was silent for so long counts as dead to the others"},
     {.name = "gc-interval", .value = "TIME", .kind = OPTION_DURATION, .at = AT(gc_interval),
-     .fallback = "24h", .max = 365 * 24 * 3600 * NS_PER_S,
+     .fallback = "24h", .max = UINT64_C(365) * 24 * 3600 * NS_PER_S,
      .help = "collect garbage when nobody has for so long; 0: never"},
     {.name = "pid-file", .value = "FILE", .kind = OPTION_TEXT, .at = AT(pid_file),
      .help = "holds the process id while the server runs"},

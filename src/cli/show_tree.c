@@ -50,7 +50,7 @@ static size_t origin(const struct tree *t, struct node **exports, size_t export_
     struct node key = {.export = &wanted}, *at = &key;
     memcpy(wanted.id, fork->export->parent_id, sizeof wanted.id);
     struct node **found =
-        fork->export->parent ? bsearch(&at, exports, export_count, sizeof *exports, by_id) : NULL;
+        fork->export->parent ? bsearch(&at, exports, export_count, sizeof(void *), by_id) : NULL;
     if (!found)
         return NONE;
     const struct export_info *parent = (*found)->export;
@@ -69,7 +69,7 @@ static void graft_forks(struct tree *t)
         if (!t->nodes[i].snapshot)
             exports[n++] = &t->nodes[i];
     if (n)
-        qsort(exports, n, sizeof *exports, by_id);
+        qsort(exports, n, sizeof(void *), by_id);
     for (size_t i = 0; i < t->count; i++)
         if (!t->nodes[i].snapshot)
             t->nodes[i].parent = origin(t, exports, n, &t->nodes[i]);
