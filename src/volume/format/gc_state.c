@@ -97,12 +97,13 @@ struct buf *gc_list_encode(const struct gc_list *l)
         object_entry_put(to, &l->maps[i]);
     for (uint32_t i = 0; i < l->hint_count; i++, to += HINT_BYTES) {
         const struct gc_hint *h = &l->hints[i];
+        uint8_t *second = to + OBJECT_ENTRY_BYTES, *rest = second + OBJECT_ENTRY_BYTES;
         object_entry_put(to, &h->from);
-        object_entry_put(to + OBJECT_ENTRY_BYTES, &h->to);
-        put_le32(to + 2 * OBJECT_ENTRY_BYTES, h->from_offset);
-        put_le32(to + 2 * OBJECT_ENTRY_BYTES + 4, h->to_offset);
-        put_le32(to + 2 * OBJECT_ENTRY_BYTES + 8, h->bytes);
-        memcpy(to + 2 * OBJECT_ENTRY_BYTES + 12, h->hash.bytes, sizeof h->hash.bytes);
+        object_entry_put(second, &h->to);
+        put_le32(rest, h->from_offset);
+        put_le32(rest + 4, h->to_offset);
+        put_le32(rest + 8, h->bytes);
+        memcpy(rest + 12, h->hash.bytes, sizeof h->hash.bytes);
     }
     envelope_close(b->data, bytes, list_magic);
     return b;
@@ -145,10 +146,11 @@ void gc_list_hint(const struct gc_list_view *v, uint32_t i, struct gc_hint *h)
     assert(i < v->hint_count);
     const uint8_t *from =
         v->entries + ((size_t)v->block_count + v->map_count) * OBJECT_ENTRY_BYTES + (size_t)i * HINT_BYTES;
+    const uint8_t *second = from + OBJECT_ENTRY_BYTES, *rest = second + OBJECT_ENTRY_BYTES;
     object_entry_get(from, &h->from);
-    object_entry_get(from + OBJECT_ENTRY_BYTES, &h->to);
-    h->from_offset = get_le32(from + 2 * OBJECT_ENTRY_BYTES);
-    h->to_offset = get_le32(from + 2 * OBJECT_ENTRY_BYTES + 4);
-    h->bytes = get_le32(from + 2 * OBJECT_ENTRY_BYTES + 8);
-    memcpy(h->hash.bytes, from + 2 * OBJECT_ENTRY_BYTES + 12, sizeof h->hash.bytes);
+    object_entry_get(second, &h->to);
+    h->from_offset = get_le32(rest);
+    h->to_offset = get_le32(rest + 4);
+    h->bytes = get_le32(rest + 8);
+    memcpy(h->hash.bytes, rest + 12, sizeof h->hash.bytes);
 }

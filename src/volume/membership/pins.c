@@ -31,13 +31,16 @@ void pin_drop(struct pin *p)
 
 struct heartbeat_pin *pins_send(struct engine *e, uint64_t serial, size_t *count)
 {
-    struct heartbeat_pin *sent = e->pin_count ? MEM_ARRAY(struct heartbeat_pin, e->pin_count) : NULL;
+    struct heartbeat_pin *sent = NULL;
     *count = 0;
+    if (e->pin_count)
+        sent = MEM_ARRAY(struct heartbeat_pin, e->pin_count);
     LIST_EACH(&e->pins, k)
     {
         struct pin *p = CONTAINER_OF(k, struct pin, link);
         if (!p->sent_serial)
             p->sent_serial = serial;
+        assert(sent && *count < e->pin_count);
         sent[(*count)++] = p->content;
     }
     return sent;
