@@ -124,7 +124,7 @@ void nbd_status_begin(struct nbd *n, const struct nbd_request *r)
     assert(!n->answering && n->under_way > 0 && n->context_count);
     n->answering = r;
     n->chunk = NULL;
-    n->status = buf_create(8 * NBD_STATUS_MAX);
+    n->status = buf_create((size_t)8 * NBD_STATUS_MAX);
     n->status_count = 0;
 }
 
@@ -154,10 +154,10 @@ void nbd_status_extent(struct nbd *n, uint64_t bytes, uint32_t flags)
     bytes = MIN(bytes, n->answering->length - n->answered_bytes);
     if (!bytes)
         return;
-    uint8_t *next = n->status->data + 8 * (size_t)n->status_count;
-    uint8_t *last = n->status_count ? next - 8 : NULL;
-    if (last && get_be32(last + 4) == flags) {
-        put_be32(last, get_be32(last) + (uint32_t)bytes);
+    size_t used = 8 * (size_t)n->status_count;
+    uint8_t *next = n->status->data + used;
+    if (used && get_be32(next - 4) == flags) {
+        put_be32(next - 8, get_be32(next - 8) + (uint32_t)bytes);
     } else if (n->status_count == (n->answering->flags & NBD_CMD_FLAG_REQ_ONE ? 1 : NBD_STATUS_MAX)) {
         n->answered_bytes = n->answering->length; /* what follows is left out */
         return;

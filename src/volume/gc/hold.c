@@ -48,7 +48,7 @@ void holds_turn(struct holds *h, uint32_t turn)
 
 uint32_t holds_oldest(const struct holds *h)
 {
-    return LIST_ENTRY(list_first(&h->turns), struct hold, link)->turn;
+    return CONTAINER_OF(list_first(&h->turns), struct hold, link)->turn; /* the present one is always there */
 }
 
 struct hold *hold_take(struct holds *h)

@@ -10,7 +10,7 @@
 #include "base/mem.h"
 #include "volume/engine_state.h"
 
-#define PROBE_AGE_MS (3600 * 1000)
+#define PROBE_AGE_MS (INT64_C(3600) * 1000)
 #define DEAD_AT_ONCE 500u
 
 static void step(struct remains *);
@@ -215,13 +215,16 @@ static void keep_exports(struct remains *r)
 /* The listing at hand is dealt with. */
 static void go_on(struct remains *r)
 {
-    static const char *const prefixes[] = {[REMAINS_PROBES] = "probe/", [REMAINS_LISTS] = "gc/"};
     if (r->state == REMAINS_DEAD) {
         finish(r, ERR_OK);
     } else if (r->more && r->state == REMAINS_FOLDERS) {
         list(r, r->prefix.text, true);
+    } else if (r->more && r->state == REMAINS_PROBES) {
+        list(r, "probe/", false);
+    } else if (r->more && r->state == REMAINS_LISTS) {
+        list(r, "gc/", false);
     } else if (r->more) {
-        list(r, r->state == REMAINS_LOG ? r->prefix.text : prefixes[r->state], false);
+        list(r, r->prefix.text, false);
     } else if (r->state == REMAINS_PROBES) {
         list_from_start(r, REMAINS_LISTS, "gc/", false);
     } else if (r->state == REMAINS_LISTS) {

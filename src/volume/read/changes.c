@@ -41,6 +41,7 @@ static bool tell(struct changes *op, uint64_t end, enum volume_kind kind)
             op->room = op->room ? 2 * op->room : 8;
             req->segments = mem_realloc(req->segments, op->room * sizeof *req->segments);
         }
+        assert(req->segments);
         last = &req->segments[req->segment_count++];
         *last = (struct volume_segment){.kind = kind};
     }
@@ -111,6 +112,7 @@ static void add_part(struct changes *op, uint64_t start, uint64_t end, bool laye
         op->part_room = op->part_room ? 2 * op->part_room : 8;
         op->parts = mem_realloc(op->parts, op->part_room * sizeof *op->parts);
     }
+    assert(op->parts);
     op->parts[op->part_count++] = (struct part){.start = start, .end = end, .layered = layered};
 }
 
