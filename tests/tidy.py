@@ -135,6 +135,17 @@ def check_words(path, lines):
                 breach(path, number, f"{found.group(1)}(): {what} is not for this file")
 
 
+def check_names(sources):
+    """No two files define the same function: the linker takes either one where libraries meet."""
+    defined = {}
+    for path in (p for p in sources if p.endswith(".c")):
+        bare = without_comments_and_strings(open(path, encoding="utf-8").read())
+        for found in re.finditer(r"^(?!static|typedef)\w[\w *]*?\b(\w+)\([^;{}]*\)\n\{", bare, flags=re.M):
+            name, number = found.group(1), bare.count("\n", 0, found.start()) + 1
+            if defined.setdefault(name, path) != path:
+                breach(path, number, f"{name}() is in {defined[name]} as well")
+
+
 def check_layout(sources):
     """Every source file has its place on the map that docs/ARCHITECTURE.md draws."""
     page = "docs/ARCHITECTURE.md"
@@ -170,6 +181,7 @@ def main():
                 check_includes(path, lines)
                 check_words(path, bare)
     check_layout(sources)
+    check_names(sources)
     for line in warnings:
         print("warning: " + line)
     for line in breaches:
